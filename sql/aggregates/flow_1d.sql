@@ -1,0 +1,33 @@
+CREATE MATERIALIZED VIEW occupancy.flow_1d WITH (
+  timescaledb.continuous,
+  timescaledb.materialized_only = true,
+  timescaledb.create_group_indexes = false,
+  -- few, wide chunks: planning a count grows with the chunks
+  timescaledb.chunk_interval = '1800 days'
+) AS
+SELECT
+  flow_15m.space,
+  public.time_bucket(INTERVAL '1 day', flow_15m.bucket) AS bucket,
+  sum(flow_15m.entries)::integer AS entries,
+  sum(flow_15m.exits)::integer AS exits,
+  max(flow_15m.last_crossing) AS last_crossing
+FROM occupancy.flow_15m
+GROUP BY flow_15m.space, public.time_bucket(INTERVAL '1 day', flow_15m.bucket)
+WITH NO DATA;
+
+COMMENT ON VIEW occupancy.flow_1d IS
+  'Entries, exits and the latest crossing of each space in each day (UTC). Trusted before the horizon only.';
+
+-- Counts and repairs look up ranges of one space; unique, so that nothing can be materialized twice.
+-- On the materialization hypertable, because a continuous aggregate itself takes no unique index.
+DO $$
+BEGIN
+  EXECUTE (
+    SELECT format('CREATE UNIQUE INDEX flow_1d_has_one_row_per_space_and_bucket ON %I.%I '
+                  '(space, bucket) INCLUDE (entries, exits, last_crossing)',
+                  materialization_hypertable_schema, materialization_hypertable_name)
+    FROM timescaledb_information.continuous_aggregates
+    WHERE view_schema = 'occupancy' AND view_name = 'flow_1d'
+  );
+END
+$$;

@@ -1,0 +1,42 @@
+CREATE OR REPLACE FUNCTION occupancy.apply_effects(dpus integer[]) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog
+AS $$
+BEGIN
+  -- Marked whether or not crossings are to be seen: one may be on its way in another transaction.
+  INSERT INTO occupancy.stale (space, since, until)
+  SELECT change.space, lower(span), upper(span)
+  FROM (
+    SELECT
+      both_sets.space,
+      range_agg(
+        (coalesce(both_sets.validities_before, '{}') - coalesce(both_sets.validities_after, '{}'))
+        + (coalesce(both_sets.validities_after, '{}') - coalesce(both_sets.validities_before, '{}'))
+      ) AS spans
+    FROM (
+      SELECT dpu, space, sign,
+        range_agg(tstzrange(valid_from, valid_to)) FILTER (WHERE NOT derived) AS validities_before,
+        range_agg(tstzrange(valid_from, valid_to)) FILTER (WHERE derived) AS validities_after
+      FROM (
+        SELECT effect.dpu, effect.space, effect.sign, effect.valid_from, effect.valid_to, false AS derived
+        FROM occupancy.effect
+        WHERE effect.dpu = ANY (dpus)
+        UNION ALL
+        SELECT new.dpu, new.space, new.sign, new.valid_from, new.valid_to, true
+        FROM occupancy.derived_effects(dpus) AS new
+      ) AS effect
+      GROUP BY dpu, space, sign
+    ) AS both_sets
+    GROUP BY both_sets.space
+  ) AS change
+  CROSS JOIN LATERAL unnest(change.spans) AS span;
+
+  DELETE FROM occupancy.effect WHERE effect.dpu = ANY (dpus);
+  INSERT INTO occupancy.effect (dpu, space, sign, valid_from, valid_to)
+  SELECT new.dpu, new.space, new.sign, new.valid_from, new.valid_to
+  FROM occupancy.derived_effects(dpus) AS new;
+END
+$$;
+
+COMMENT ON FUNCTION occupancy.apply_effects(integer[]) IS
+  'Brings the effects of these DPUs up to date and marks the changed ranges of each touched space as stale.';

@@ -1,0 +1,97 @@
+CREATE OR REPLACE FUNCTION occupancy.ingest_crossings(
+  organization integer, dpu_ids text[], times timestamptz[], directions smallint[], seqs bigint[]
+) RETURNS TABLE (index integer, code text, detail text)
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog
+AS $$
+DECLARE
+  late_before timestamptz;
+  left_over integer[];
+  first_time timestamptz := (SELECT min(t) FROM unnest(times) AS t);
+  last_time timestamptz := (SELECT max(t) FROM unnest(times) AS t);
+BEGIN
+  PERFORM occupancy.lock_for_writing();
+  SELECT horizon.write_before INTO late_before FROM occupancy.horizon;
+
+  WITH event AS (
+    SELECT given.index::integer, dpu.id AS dpu, given.time, given.seq, given.direction,
+      row_number() OVER (PARTITION BY dpu.id, given.time, given.seq ORDER BY given.index) AS copy
+    FROM unnest(dpu_ids, times, directions, seqs) WITH ORDINALITY
+      AS given (dpu_id, time, direction, seq, index)
+    LEFT JOIN occupancy.dpu
+      ON dpu.organization = ingest_crossings.organization AND dpu.dpu_id = given.dpu_id
+  ), stored AS (
+    INSERT INTO occupancy.crossing (time, dpu, seq, direction)
+    SELECT event.time, event.dpu, event.seq, event.direction
+    FROM event
+    WHERE event.dpu IS NOT NULL AND event.copy = 1
+    -- in one order for all writers: two that bring the same events wait for each other, never in a circle
+    ORDER BY event.dpu, event.time, event.seq
+    ON CONFLICT DO NOTHING
+    RETURNING crossing.dpu, crossing.time, crossing.seq
+  ), marked AS (
+    -- a mark a day: a batch that reaches far back does not have all between repaired
+    INSERT INTO occupancy.stale (space, since, until)
+    SELECT effect.space, min(stored.time), max(stored.time) + INTERVAL '1 microsecond'
+    FROM stored
+    JOIN occupancy.effect
+      ON effect.dpu = stored.dpu AND stored.time >= effect.valid_from AND stored.time < effect.valid_to
+    WHERE stored.time < late_before
+    GROUP BY effect.space, public.time_bucket(INTERVAL '24 hours', stored.time)
+  )
+  SELECT array_agg(event.index ORDER BY event.index) INTO left_over
+  FROM event
+  LEFT JOIN stored USING (dpu, time, seq)
+  WHERE event.copy > 1 OR stored.dpu IS NULL;
+
+  IF left_over IS NULL THEN
+    RETURN;
+  END IF;
+  RETURN QUERY
+    WITH judged AS (
+      SELECT left_event.index, dpu.dpu_id, crossing.direction AS stored_direction,
+        CASE
+          -- also where the DPU was registered between these two statements
+          WHEN dpu.id IS NULL OR crossing.dpu IS NULL THEN 'unknown_dpu'
+          WHEN crossing.direction = directions[left_event.index] THEN 'duplicate'
+          ELSE 'conflict'
+        END AS code
+      FROM unnest(left_over) AS left_event (index)
+      LEFT JOIN occupancy.dpu
+        ON dpu.organization = ingest_crossings.organization AND dpu.dpu_id = dpu_ids[left_event.index]
+      LEFT JOIN occupancy.crossing
+        ON crossing.dpu = dpu.id
+        AND crossing.time = times[left_event.index]
+        AND crossing.seq = seqs[left_event.index]
+        AND crossing.time BETWEEN first_time AND last_time
+    ), explained AS (
+      SELECT judged.index, judged.code,
+        CASE judged.code
+          WHEN 'unknown_dpu' THEN format('dpu_id %s is not registered', to_json(dpu_ids[judged.index]))
+          WHEN 'conflict' THEN format(
+            'dpu_id %s has direction %s at this timestamp and seq, not %s',
+            to_json(dpu_ids[judged.index]), judged.stored_direction, directions[judged.index])
+          ELSE ''
+        END AS detail
+      FROM judged
+    ), kept AS (
+      INSERT INTO occupancy.rejected_event (organization, code, detail, payload)
+      SELECT ingest_crossings.organization, explained.code, explained.detail, jsonb_build_object(
+        'dpu_id', dpu_ids[explained.index],
+        'timestamp', to_char(times[explained.index] AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        'direction', directions[explained.index],
+        'seq', seqs[explained.index]
+      )
+      FROM explained
+      WHERE explained.code <> 'duplicate'
+      ORDER BY explained.code, explained.index
+      ON CONFLICT DO NOTHING
+    )
+    SELECT explained.index, explained.code, explained.detail FROM explained ORDER BY explained.index;
+END
+$$;
+
+COMMENT ON FUNCTION occupancy.ingest_crossings(integer, text[], timestamptz[], smallint[], bigint[]) IS
+  'Stores events, each once, and marks what comes late. Returns a row, with its place from 1, for each event that was '
+  'not stored: duplicate, conflict (same DPU, instant and seq, other direction) or unknown_dpu; the last two are kept in '
+  'rejected_event.';

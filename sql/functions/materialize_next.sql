@@ -1,0 +1,26 @@
+CREATE OR REPLACE FUNCTION occupancy.materialize_next(holder uuid, step interval) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog
+AS $$
+DECLARE
+  old_horizon timestamptz;
+  target timestamptz;
+  new_horizon timestamptz;
+BEGIN
+  PERFORM occupancy.hold_refresh(holder);
+  SELECT horizon.read_before, horizon.write_before INTO old_horizon, target FROM occupancy.horizon;
+  IF old_horizon = '-infinity' THEN
+    old_horizon := least(target, public.time_bucket(INTERVAL '720 hours', occupancy.first_chunk()));
+  END IF;
+  new_horizon := least(target, old_horizon + step);
+  PERFORM occupancy.materialize_flow(old_horizon, new_horizon);
+  UPDATE occupancy.horizon SET read_before = new_horizon;
+  -- A long step must not end with its lease run out.
+  PERFORM occupancy.hold_refresh(holder);
+  RETURN new_horizon < target;
+END
+$$;
+
+COMMENT ON FUNCTION occupancy.materialize_next(uuid, interval) IS
+  'A step of a refresh: materializes the oldest buckets between read_before and write_before, at most `step` of time, '
+  'and moves read_before in the same transaction. True if there is more to do.';

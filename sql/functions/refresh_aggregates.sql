@@ -1,0 +1,34 @@
+CREATE OR REPLACE PROCEDURE occupancy.refresh_aggregates(job_id integer DEFAULT NULL, config jsonb DEFAULT NULL)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  holder uuid := gen_random_uuid();
+  lag interval := coalesce(config ->> 'lag', '2 minutes');
+  step interval := coalesce(config ->> 'step', '1 day');
+  budget interval := coalesce(config ->> 'budget', '30 days');
+  due_after interval := coalesce(config ->> 'due_after', '0');
+BEGIN
+  -- No SET search_path here: a procedure that has one may not commit. Every name below is qualified.
+  IF NOT occupancy.take_refresh(holder, due_after) THEN
+    RETURN;
+  END IF;
+  COMMIT;
+  PERFORM occupancy.claim_stale(holder);
+  COMMIT;
+  PERFORM occupancy.move_horizon(holder, lag);
+  COMMIT;
+  WHILE occupancy.repair_next(holder, budget) LOOP
+    COMMIT;
+  END LOOP;
+  COMMIT;
+  WHILE occupancy.materialize_next(holder, step) LOOP
+    COMMIT;
+  END LOOP;
+  COMMIT;
+  PERFORM occupancy.end_refresh(holder, true);
+END
+$$;
+
+COMMENT ON PROCEDURE occupancy.refresh_aggregates(integer, jsonb) IS
+  'A whole refresh, step by step, each step a transaction. If it dies half way, every count stays exact and the next '
+  'refresh goes on from there once the lease has run out. Called by a TimescaleDB job, or by hand.';

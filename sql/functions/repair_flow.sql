@@ -1,0 +1,59 @@
+CREATE OR REPLACE FUNCTION occupancy.repair_flow(
+  spaces integer[], from_times timestamptz[], to_times timestamptz[], read_before timestamptz
+) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog
+-- Start from the ranges and look each up by index: the planner cannot know how narrow they are.
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+  first_time timestamptz := (SELECT min(t) FROM unnest(from_times) AS t);
+  last_time timestamptz := (SELECT max(t) FROM unnest(to_times) AS t);
+  rollup record;
+BEGIN
+  EXECUTE format(
+    'DELETE FROM %s AS flow
+     USING unnest($1, $2, $3) AS range (space, from_time, to_time)
+     WHERE flow.space = range.space
+       AND flow.bucket >= range.from_time AND flow.bucket < range.to_time
+       AND flow.bucket >= $4 AND flow.bucket < $5', occupancy.flow_table('15m'))
+    USING spaces, from_times, to_times, first_time, last_time;
+  EXECUTE format(
+    'INSERT INTO %s (space, bucket, entries, exits, last_crossing)
+     SELECT range.space, public.time_bucket(INTERVAL ''15 minutes'', crossing.time),
+       count(*) FILTER (WHERE crossing.direction * effect.sign > 0),
+       count(*) FILTER (WHERE crossing.direction * effect.sign < 0),
+       max(crossing.time)
+     FROM unnest($1, $2, $3) AS range (space, from_time, to_time)
+     JOIN occupancy.effect ON effect.space = range.space
+     JOIN occupancy.crossing ON crossing.dpu = effect.dpu
+       AND crossing.time >= effect.valid_from AND crossing.time < effect.valid_to
+       AND crossing.time >= range.from_time AND crossing.time < range.to_time
+     WHERE crossing.time >= $4 AND crossing.time < $5
+     GROUP BY 1, 2', occupancy.flow_table('15m'))
+    USING spaces, from_times, to_times, first_time, last_time;
+
+  FOR rollup IN SELECT * FROM occupancy.rollups() LOOP
+    EXECUTE format(
+      'DELETE FROM %s AS flow
+       USING occupancy.touched_buckets($1, $2, $3, $6, $7) AS touched
+       WHERE flow.space = touched.space AND flow.bucket = touched.bucket
+         AND flow.bucket >= public.time_bucket($6, $4) AND flow.bucket < $5', rollup.coarse)
+      USING spaces, from_times, to_times, first_time, last_time, rollup.width, read_before;
+    EXECUTE format(
+      'INSERT INTO %s (space, bucket, entries, exits, last_crossing)
+       SELECT touched.space, touched.bucket, sum(flow.entries), sum(flow.exits), max(flow.last_crossing)
+       FROM occupancy.touched_buckets($1, $2, $3, $6, $7) AS touched
+       JOIN %s AS flow ON flow.space = touched.space
+         AND flow.bucket >= touched.bucket AND flow.bucket < touched.bucket + $6
+       WHERE flow.bucket >= public.time_bucket($6, $4) AND flow.bucket < $5 + $6
+       GROUP BY 1, 2', rollup.coarse, rollup.fine)
+      USING spaces, from_times, to_times, first_time, last_time, rollup.width, read_before;
+  END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION occupancy.repair_flow(integer[], timestamptz[], timestamptz[], timestamptz) IS
+  'Computes anew the buckets of spaces[i] in [from_times[i], to_times[i]), which are whole 15 minutes at or before '
+  'read_before, and every coarser bucket that they are part of, if it has ended by read_before.';

@@ -1,0 +1,21 @@
+CREATE OR REPLACE FUNCTION occupancy.take_refresh(holder uuid, due_after interval) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog
+AS $$
+BEGIN
+  UPDATE occupancy.refresher
+  SET holder = take_refresh.holder, held_until = clock_timestamp() + occupancy.refresh_lease()
+  WHERE refresher.one_row = (
+    -- locked: its holder is in the middle of a step
+    SELECT free.one_row
+    FROM occupancy.refresher AS free
+    WHERE (free.holder IS NULL OR free.held_until < clock_timestamp())
+      AND free.refreshed_at <= clock_timestamp() - due_after
+    FOR UPDATE SKIP LOCKED
+  );
+  RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION occupancy.take_refresh(uuid, interval) IS
+  'Takes the lease of the refresher. False where another holds it, or one has ended less than due_after ago.';

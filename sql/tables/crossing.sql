@@ -1,0 +1,21 @@
+CREATE TABLE occupancy.crossing (
+  time        timestamptz NOT NULL,
+  dpu         integer NOT NULL,
+  seq         bigint NOT NULL DEFAULT 0,
+  direction   smallint NOT NULL,
+  received_at timestamptz NOT NULL DEFAULT now(),
+  CONSTRAINT direction_is_one_or_minus_one CHECK (direction IN (1, -1))
+);
+
+SELECT public.create_hypertable(
+  'occupancy.crossing',
+  public.by_range('time', INTERVAL '1 day'),
+  create_default_indexes => false
+);
+
+-- one event once; also the index of the tail
+CREATE UNIQUE INDEX crossing_is_stored_once ON occupancy.crossing (dpu, time, seq) INCLUDE (direction);
+
+COMMENT ON TABLE occupancy.crossing IS 'One stored event: one row, whatever number of spaces it touches.';
+COMMENT ON COLUMN occupancy.crossing.seq IS 'The device''s own number; 0 if it sends none.';
+COMMENT ON COLUMN occupancy.crossing.direction IS '1: towards the DPU, into the side it faces; -1: away from it.';

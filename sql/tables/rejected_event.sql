@@ -1,0 +1,17 @@
+CREATE TABLE occupancy.rejected_event (
+  id           bigint GENERATED ALWAYS AS IDENTITY,
+  organization integer NOT NULL,
+  received_at  timestamptz NOT NULL DEFAULT now(),
+  code         text NOT NULL,
+  detail       text NOT NULL,
+  payload      jsonb NOT NULL,
+  fingerprint  uuid GENERATED ALWAYS AS (md5(payload::text)::uuid) STORED,
+  CONSTRAINT rejected_event_pkey PRIMARY KEY (id),
+  CONSTRAINT rejected_event_has_an_organization
+    FOREIGN KEY (organization) REFERENCES occupancy.organization (id),
+  -- a device that tries again for ever fills no disk; also lists and replays by organization and code
+  CONSTRAINT rejected_event_is_kept_once UNIQUE (organization, code, fingerprint)
+);
+
+COMMENT ON TABLE occupancy.rejected_event IS
+  'Events that could not be counted, with the reason; replayed when the reason is gone.';

@@ -1,0 +1,14 @@
+CREATE TABLE occupancy.reset (
+  id     integer GENERATED ALWAYS AS IDENTITY,
+  space  integer NOT NULL,
+  at     timestamptz NOT NULL,
+  count  integer NOT NULL,
+  reason text NOT NULL DEFAULT '',
+  CONSTRAINT reset_pkey PRIMARY KEY (id),
+  CONSTRAINT reset_belongs_to_a_space FOREIGN KEY (space) REFERENCES occupancy.space (id) ON DELETE CASCADE,
+  -- also finds the latest reset before an instant
+  CONSTRAINT space_has_one_reset_at_an_instant UNIQUE (space, at),
+  CONSTRAINT reset_count_is_not_negative CHECK (count >= 0)
+);
+
+COMMENT ON TABLE occupancy.reset IS 'An absolute statement: the count of the space was `count` at `at`.';

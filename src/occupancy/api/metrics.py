@@ -1,0 +1,38 @@
+"""What Prometheus scrapes."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, generate_latest
+
+from occupancy.database import Database, Ingested
+
+router = APIRouter(tags=["operation"])
+
+_events = Counter("occupancy_events", "Events received, by what became of them.", ["outcome"])
+_horizon_age = Gauge(
+    "occupancy_horizon_age_seconds", "How far behind now the instant is up to which aggregates are trusted."
+)
+_stale_marks = Gauge("occupancy_stale_marks", "Ranges of spaces that wait for repair.")
+_refresh_age = Gauge("occupancy_refresh_age_seconds", "Time since a refresh last ran to its end.")
+
+
+def count_events(result: Ingested) -> None:
+    """Add the events of one request to the counters."""
+    _events.labels("accepted").inc(result.accepted)
+    _events.labels("duplicate").inc(result.duplicates)
+    for code, number in Tally(event.code for event in result.rejected).items():
+        _events.labels(code).inc(number)
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(request: Request) -> Response:
+    """Counters of this process, and how far the aggregates of the database are behind."""
+    database: Database = request.app.state.database
+    state = await database.refresh_state()
+    _horizon_age.set(state.horizon_age)
+    _stale_marks.set(state.stale_marks)
+    _refresh_age.set(state.refresh_age)
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,90 @@
+"""Errors as RFC 9457 problem details, with a stable `type`, the field and the value."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import asyncpg
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+
+from occupancy.errors import DatabaseUnavailable, OccupancyError, Unauthorized
+from occupancy.parse import shown
+
+_log = logging.getLogger(__name__)
+
+
+def problem(status: int, kind: str, title: str, detail: str, **more: Any) -> JSONResponse:
+    """An application/problem+json answer; `more` are further members, None is left out."""
+    body = {"type": f"urn:occupancy:problem:{kind}", "title": title, "status": status, "detail": detail}
+    body |= {name: value for name, value in more.items() if value is not None}
+    return JSONResponse(jsonable_encoder(body), status, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of the application answered as a problem."""
+    app.add_exception_handler(OccupancyError, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DBAPIError, _database)
+    app.add_exception_handler(asyncpg.PostgresError, _unexpected)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _known(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OccupancyError)  # noqa: S101
+    value = None if error.value is None else shown(error.value)
+    answer = problem(error.status, error.type, error.title, error.detail, field=error.field, value=value)
+    if isinstance(error, Unauthorized):
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, DatabaseUnavailable):
+        answer.headers["Retry-After"] = "5"
+    return answer
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    faults = [_fault(fault) for fault in error.errors()]
+    first = faults[0]
+    return problem(
+        422,
+        "invalid-input",
+        "Invalid input",
+        f"{first['field']}: {first['detail']}",
+        field=first["field"],
+        value=first["value"],
+        errors=faults if len(faults) > 1 else None,
+    )
+
+
+def _fault(fault: dict[str, Any]) -> dict[str, Any]:
+    # The first part says where the field is (body, query, path): the caller knows its name.
+    parts = [str(part) for part in fault["loc"][1:]] or [str(fault["loc"][0])]
+    given = None if fault["type"] == "missing" else shown(fault.get("input"))
+    return {"field": ".".join(parts), "detail": fault["msg"], "value": given}
+
+
+async def _http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
+    answer = problem(error.status_code, kind, str(error.detail), str(error.detail))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _database(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DBAPIError)  # noqa: S101
+    if error.connection_invalidated or isinstance(error.__cause__, OSError):
+        return await _known(request, DatabaseUnavailable("the database cannot be reached"))
+    return await _unexpected(request, error)
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    # What went wrong is for the log: it may quote data or SQL.
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(500, "internal-error", "Internal error", "the service failed to answer; see its log")

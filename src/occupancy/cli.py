@@ -1,0 +1,347 @@
+"""The command line: each command parses, calls once, and says what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+import uvicorn
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+from occupancy import __version__, address, schema
+from occupancy.app import create_app
+from occupancy.check import check as check_aggregates
+from occupancy.csv_import import import_csv
+from occupancy.database import DEFAULT_ORGANIZATION, Database
+from occupancy.demo import run_demo
+from occupancy.embedded import EmbeddedError
+from occupancy.errors import InvalidInput, OccupancyError
+from occupancy.layout import Layout, read_yaml, write_yaml
+from occupancy.parse import parse_timestamp
+from occupancy.refresh import Progress as RefreshProgress
+from occupancy.refresh import Refresher
+from occupancy.replay import replay_rejected
+from occupancy.settings import Settings
+from occupancy.simulation import BuildingPlan, Defects, simulate
+from occupancy.simulation.files import write_simulation
+from occupancy.topology import Topology
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="How many people are in a space, exactly.")
+db_app = typer.Typer(no_args_is_help=True, help="The embedded TimescaleDB, for a first run and for tests.")
+app.add_typer(db_app, name="db")
+
+_out = Console()
+_err = Console(stderr=True)
+_T = TypeVar("_T")
+_MOST_CHANGES_SHOWN = 200
+
+
+def main() -> None:
+    """Run a command; an error that we know is one line and exit status 1."""
+    try:
+        app()
+    except (OccupancyError, EmbeddedError) as error:
+        field = getattr(error, "field", None)
+        named = f" [dim](field {escape(field)})[/]" if field else ""
+        _err.print(f"[bold red]error:[/] {escape(str(error))}{named}", highlight=False)
+        sys.exit(1)
+    except ValidationError as error:
+        for fault in error.errors():
+            name = ".".join(str(part) for part in fault["loc"]).upper()
+            setting = f"OCCUPANCY_{name}" if name else "settings"
+            _err.print(f"[bold red]error:[/] {setting}: {escape(fault['msg'])}", highlight=False)
+        sys.exit(1)
+
+
+def _with_database(work: Callable[[Database, Settings], Awaitable[_T]]) -> _T:
+    async def run() -> _T:
+        settings = Settings()
+        database = await Database.connect(address.database_url(settings), 2)
+        try:
+            await database.require_schema()
+            return await work(database, settings)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def _with_topology(work: Callable[[Topology], Awaitable[_T]]) -> _T:
+    async def run() -> _T:
+        url = make_url(address.database_url(Settings())).set(drivername="postgresql+asyncpg")
+        engine = create_async_engine(url)
+        try:
+            return await work(
+                Topology(async_sessionmaker(engine, expire_on_commit=False), DEFAULT_ORGANIZATION)
+            )
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(run())
+
+
+def _instant(text: str) -> datetime:
+    try:
+        return parse_timestamp(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}") from error
+
+
+InstantOption = Annotated[datetime | None, typer.Option(parser=_instant, metavar="RFC3339")]
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    _out.print(__version__, highlight=False)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the schema of this version: an empty one or an older one."""
+    asyncio.run(schema.migrate(address.database_url(Settings())))
+    _out.print(f"the database is at revision {schema.head_revision()}")
+
+
+@app.command()
+def serve(
+    migrate_first: Annotated[bool, typer.Option("--migrate", help="Migrate the database first.")] = False,
+) -> None:
+    """Run the HTTP service until it is told to stop."""
+    settings = Settings()
+    url = address.database_url(settings)
+    if migrate_first:
+        asyncio.run(schema.migrate(url))
+    uvicorn.run(create_app(settings, url), host=settings.host, port=settings.port, server_header=False)
+
+
+@db_app.command("start")
+def db_start(
+    migrate_too: Annotated[
+        bool, typer.Option("--migrate/--no-migrate", help="Bring it to the schema.")
+    ] = True,
+) -> None:
+    """Start the embedded database in the background and print its URL."""
+    url = address.embedded(Settings()).start(
+        report=lambda line: _err.print(line, style="dim", highlight=False)
+    )
+    if migrate_too:
+        asyncio.run(schema.migrate(url))
+    _out.print(url, highlight=False, soft_wrap=True)
+
+
+@db_app.command("stop")
+def db_stop() -> None:
+    """Stop the embedded database; its data stays."""
+    stopped = address.embedded(Settings()).stop()
+    _out.print("stopped" if stopped else "it was not running")
+
+
+@db_app.command("status")
+def db_status() -> None:
+    """Say whether the embedded database runs, and where its data and log are. Exit status 3 if it does not run."""
+    status = address.embedded(Settings()).status()
+    table = Table.grid(padding=(0, 2))
+    table.add_row("running", "yes" if status.running else "no")
+    table.add_row("url", status.url or "-")
+    table.add_row("process", str(status.pid or "-"))
+    table.add_row("data", str(status.data_directory))
+    table.add_row("log", str(status.log_file))
+    _out.print(table)
+    raise typer.Exit(0 if status.running else 3)
+
+
+@db_app.command("url")
+def db_url() -> None:
+    """Print the URL of the database that commands work on."""
+    _out.print(address.database_url(Settings()), highlight=False, soft_wrap=True)
+
+
+@app.command("import")
+def import_(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]) -> None:
+    """Store the events of a CSV file (columns timestamp, direction, dpu_id). Running it twice adds nothing."""
+    size = file.stat().st_size
+    with Progress(TextColumn("importing"), BarColumn(), DownloadColumn(), console=_err) as progress:
+        task = progress.add_task("importing", total=size)
+
+        async def work(database: Database, settings: Settings) -> Any:
+            return await import_csv(
+                database, settings, file, lambda done: progress.update(task, completed=done)
+            )
+
+        imported = _with_database(work)
+        progress.update(task, completed=size)
+    rejected = imported.rejected.total()
+    _out.print(
+        f"accepted {imported.accepted}, duplicates {imported.duplicates}, rejected {rejected}",
+        highlight=False,
+    )
+    for code, number in sorted(imported.rejected.items()):
+        _out.print(f"  {code}: {number}", highlight=False)
+    for example in imported.examples:
+        _out.print(f"  {example}", highlight=False, markup=False)
+    if rejected:
+        _out.print("Rejected events are kept; once the reason is gone: occupancy replay-rejected")
+
+
+@app.command("replay-rejected")
+def replay(code: Annotated[str | None, typer.Option(help="Only those with this reason.")] = None) -> None:
+    """Try the events that were kept aside again, for example after a DPU was registered."""
+    replayed = _with_database(
+        lambda database, settings: replay_rejected(database, settings, DEFAULT_ORGANIZATION, code)
+    )
+    _out.print(
+        f"accepted {replayed.accepted}, duplicates {replayed.duplicates}, still rejected {replayed.still_rejected}",
+        highlight=False,
+    )
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+) -> None:
+    """Declare spaces, doorways, DPUs and placements from a layout file, all or nothing."""
+    try:
+        document = read_yaml(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{file} is not text in UTF-8: {error}", field="file", value=str(file)) from error
+
+    async def work(topology: Topology) -> Any:
+        layout = Layout(topology)
+        return await (layout.plan(document) if dry_run else layout.apply(document))
+
+    changes = _with_topology(work)
+    for change in changes[:_MOST_CHANGES_SHOWN]:
+        _out.print(f"  {change}", highlight=False, markup=False, soft_wrap=True)
+    if len(changes) > _MOST_CHANGES_SHOWN:
+        _out.print(f"  … and {len(changes) - _MOST_CHANGES_SHOWN} more", highlight=False)
+    verb = "would be made" if dry_run else "made"
+    _out.print(f"{len(changes)} changes {verb}" if changes else "nothing to change", highlight=False)
+
+
+@app.command("export-layout")
+def export_layout(file: Annotated[Path | None, typer.Argument(dir_okay=False, writable=True)] = None) -> None:
+    """Write all spaces, doorways, DPUs and placements as a layout file, or print them."""
+    document = _with_topology(lambda topology: Layout(topology).export())
+    text = write_yaml(document)
+    if file is None:
+        sys.stdout.write(text)
+    else:
+        file.write_text(text, encoding="utf-8")
+
+
+@app.command()
+def refresh(
+    rebuild: Annotated[
+        tuple[datetime, datetime] | None,
+        typer.Option(parser=_instant, metavar="FROM TO", help="Compute this range anew, by force."),
+    ] = None,
+) -> None:
+    """Bring the aggregates up to date once; counts are exact before, during and after."""
+
+    async def work(database: Database, settings: Settings) -> bool:
+        refresher = Refresher(database, settings)
+        if rebuild is not None:
+            start, end = rebuild
+            if start >= end:
+                raise InvalidInput("--rebuild: FROM must be before TO", field="rebuild", value=str(rebuild))
+            _out.print(f"marked {await refresher.rebuild(start, end)} spaces", highlight=False)
+        with _err.status("refreshing") as status:
+            return await refresher.run_once(report=lambda progress: status.update(_progress_line(progress)))
+
+    if _with_database(work):
+        _out.print("refreshed")
+    else:
+        _out.print("another refresher is at work; it does the same")
+
+
+def _progress_line(progress: RefreshProgress) -> str:
+    if progress.phase == "repair":
+        return f"repairing: step {progress.steps}, {progress.marks} marks left"
+    return f"materializing: step {progress.steps}, up to {progress.read_before} of {progress.write_before}"
+
+
+@app.command("check")
+def check_command(
+    start: InstantOption = None,
+    end: InstantOption = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Check only so many windows of 30 days.")] = None,
+) -> None:
+    """Compare aggregates with raw crossings. Exit status 1 and a table if they differ."""
+    with Progress(TextColumn("checking"), BarColumn(), MofNCompleteColumn(), console=_err) as progress:
+        task = progress.add_task("checking", total=None)
+
+        async def work(database: Database, settings: Settings) -> Any:  # noqa: ARG001
+            def report(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+
+            return await check_aggregates(database, start, end, sample, report)
+
+        differences = _with_database(work)
+    if not differences:
+        _out.print("aggregates and crossings agree")
+        return
+    table = Table("level", "space", "bucket", "stored (entries, exits)", "right (entries, exits)")
+    for difference in differences:
+        table.add_row(
+            difference.level,
+            difference.space_id,
+            difference.bucket.astimezone(UTC).isoformat(),
+            str(difference.stored or "-"),
+            str(difference.right or "-"),
+        )
+    _out.print(table)
+    _out.print("Mend them with: occupancy refresh --rebuild FROM TO")
+    raise typer.Exit(1)
+
+
+@app.command("simulate")
+def simulate_command(
+    directory: Annotated[Path, typer.Argument(file_okay=False, help="Where to write the files.")],
+    day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"])] = datetime(2026, 3, 2),  # noqa: DTZ001
+    people: Annotated[int, typer.Option(min=1)] = 120,
+    floors: Annotated[int, typer.Option(min=1)] = 3,
+    rooms: Annotated[int, typer.Option(min=1, help="Rooms per floor.")] = 6,
+    time_zone: Annotated[str, typer.Option()] = "Europe/Berlin",
+    seed: Annotated[int, typer.Option()] = 1,
+    late: Annotated[float, typer.Option(min=0, max=1, help="Share of events delivered late.")] = 0,
+    max_delay: Annotated[float, typer.Option(min=0, help="Longest delay in hours.")] = 4,
+    duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share of events delivered twice.")] = 0,
+    shuffled: Annotated[bool, typer.Option("--shuffled", help="Batches out of order inside.")] = False,
+    moved_dpu: Annotated[bool, typer.Option("--moved-dpu", help="A DPU is moved at noon.")] = False,
+    reversed_dpu: Annotated[
+        bool, typer.Option("--reversed-dpu", help="A DPU hangs the wrong way round.")
+    ] = False,
+) -> None:
+    """Make a building and a day of people: layout, events as delivered, corrections, and the true counts."""
+    plan = BuildingPlan(floors=floors, rooms_per_floor=rooms, time_zone=time_zone)
+    defects = Defects(
+        late=late,
+        max_delay=timedelta(hours=max_delay),
+        duplicates=duplicates,
+        shuffled=shuffled,
+        moved_dpu=moved_dpu,
+        reversed_dpu=reversed_dpu,
+    )
+    simulation = simulate(plan, date(day.year, day.month, day.day), people=people, seed=seed, defects=defects)
+    for file in write_simulation(simulation, directory):
+        _out.print(str(file), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def demo() -> None:
+    """Load a simulated building into a running service, ask, and compare with the truth. Exit status 1 if wrong."""
+    if not run_demo(Settings(), _out):
+        raise typer.Exit(1)

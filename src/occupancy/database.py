@@ -1,0 +1,288 @@
+"""The hot paths: storing events and asking for counts, one SQL function each, no ORM."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+
+import asyncpg
+
+from occupancy import schema
+from occupancy.errors import DatabaseUnavailable, UnknownReference
+from occupancy.parse import Event, Parsed, Rejected, payload_json
+
+DEFAULT_ORGANIZATION = 1
+
+_UNREACHABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    ssl.SSLError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many people are in a space at an instant, and what the number rests on (times are aware, UTC)."""
+
+    space_id: str
+    at: datetime
+    count: int
+    net: int
+    entries: int
+    exits: int
+    since: datetime | None
+    last_crossing: datetime | None
+    aggregated_until: datetime | None
+    aggregated_crossings: int
+    tail_crossings: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshState:
+    """How far the aggregates are behind: ages in seconds (infinite before the first refresh), marks as a number."""
+
+    horizon_age: float
+    refresh_age: float
+    stale_marks: int
+
+
+@dataclass(slots=True)
+class Ingested:
+    """What became of a request's events. `rejected` are kept in rejected_event."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class Database:
+    """A pool of connections to one database."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def connect(cls, url: str, connections: int = 8) -> Database:
+        """Open a pool on the TimescaleDB at `url`. Raises DatabaseUnavailable if it cannot be reached."""
+        try:
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=connections,
+                command_timeout=60,
+                # A process that freezes inside a transaction must not hold up the refresher's barrier for ever.
+                server_settings={
+                    "application_name": "occupancy",
+                    "idle_in_transaction_session_timeout": "10000",
+                },
+            )
+        except _UNREACHABLE as error:
+            raise DatabaseUnavailable(f"the database cannot be reached: {error}") from error
+        return cls(pool)
+
+    async def close(self) -> None:
+        """Close all connections, when their work is done."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection of the pool. Raises DatabaseUnavailable where the database has gone."""
+        try:
+            async with self._pool.acquire() as connection:
+                yield cast("asyncpg.Connection", connection)
+        except _UNREACHABLE as error:
+            raise DatabaseUnavailable(f"the database cannot be reached: {error}") from error
+
+    async def require_schema(self) -> None:
+        """Raise DatabaseUnavailable unless the database is at the revision that this version needs."""
+        async with self.connection() as connection:
+            revision = await schema.current_revision(connection)
+        needed = schema.head_revision()
+        if revision != needed:
+            raise DatabaseUnavailable(
+                f"the database is at revision {revision or 'none'}, this version needs {needed}: "
+                "run `occupancy migrate`"
+            )
+
+    async def ingest(self, organization: int, parsed: Parsed) -> Ingested:
+        """Store events and keep rejected ones aside, all in one transaction: returning means committed."""
+        async with self.connection() as connection:
+            if not parsed.rejected:
+                # One statement is a transaction of its own: two round trips less.
+                return await store(connection, organization, parsed)
+            async with connection.transaction():
+                return await store(connection, organization, parsed)
+
+    async def count_at(self, organization: int, space_id: str, at: datetime) -> Count | None:
+        """The count of a space at an instant (aware datetime), None if there is no such space."""
+        async with self.connection() as connection:
+            row = await connection.fetchrow(
+                """
+                SELECT space.space_id, answer.*
+                FROM occupancy.space
+                CROSS JOIN LATERAL occupancy.count_at(space.id, $3) AS answer
+                WHERE space.organization = $1 AND space.space_id = $2
+                """,
+                organization,
+                space_id,
+                at,
+            )
+        return None if row is None else _count(row, at)
+
+    async def counts_at(self, organization: int, space_ids: Sequence[str], at: datetime) -> list[Count]:
+        """The counts of many spaces at one instant, from one snapshot, in the order asked for.
+
+        Raises UnknownReference for a space that does not exist.
+        """
+        async with self.connection() as connection:
+            rows = await connection.fetch(
+                """
+                SELECT space.space_id, answer.*
+                FROM unnest($2::text[]) WITH ORDINALITY AS wanted (space_id, place)
+                JOIN occupancy.space ON space.organization = $1 AND space.space_id = wanted.space_id
+                CROSS JOIN LATERAL occupancy.count_at(space.id, $3) AS answer
+                ORDER BY wanted.place
+                """,
+                organization,
+                list(space_ids),
+                at,
+            )
+        missing = set(space_ids) - {row["space_id"] for row in rows}
+        if missing:
+            unknown = min(missing)
+            raise UnknownReference(f"there is no space {unknown!r}", field="space_id", value=unknown)
+        return [_count(row, at) for row in rows]
+
+    async def counts_below(
+        self, organization: int, parent_id: str | None, after: str, limit: int, at: datetime
+    ) -> list[Count]:
+        """The counts of the children of a space, or of all spaces: those with an id after `after`, at most `limit`.
+
+        Raises UnknownReference where there is no such parent.
+        """
+        async with self.connection() as connection:
+            if parent_id is not None and not await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM occupancy.space WHERE organization = $1 AND space_id = $2)",
+                organization,
+                parent_id,
+            ):
+                raise UnknownReference(f"there is no space {parent_id!r}", field="parent_id", value=parent_id)
+            rows = await connection.fetch(
+                """
+                SELECT page.space_id, answer.*
+                FROM (
+                  SELECT space.id, space.space_id
+                  FROM occupancy.space
+                  LEFT JOIN occupancy.space AS parent ON parent.id = space.parent
+                  WHERE space.organization = $1
+                    AND ($2::text IS NULL OR parent.space_id = $2)
+                    AND space.space_id > $3
+                  ORDER BY space.space_id
+                  LIMIT $4
+                ) AS page
+                CROSS JOIN LATERAL occupancy.count_at(page.id, $5) AS answer
+                ORDER BY page.space_id
+                """,
+                organization,
+                parent_id,
+                after,
+                limit,
+                at,
+            )
+        return [_count(row, at) for row in rows]
+
+    async def refresh_state(self) -> RefreshState:
+        """How far the aggregates are behind now."""
+        async with self.connection() as connection:
+            row = await connection.fetchrow(
+                """
+                SELECT extract(epoch FROM clock_timestamp() - horizon.read_before)::float8 AS horizon_age,
+                  extract(epoch FROM clock_timestamp() - refresher.refreshed_at)::float8 AS refresh_age,
+                  (SELECT count(*) FROM occupancy.stale) AS stale_marks
+                FROM occupancy.horizon CROSS JOIN occupancy.refresher
+                """
+            )
+        assert row is not None  # noqa: S101 -- both tables have one row
+        return RefreshState(row["horizon_age"], row["refresh_age"], row["stale_marks"])
+
+    async def step(self, function: str, holder: UUID, *arguments: Any) -> Any:
+        """Run one step of a refresh, a SQL function of that name, in a transaction of its own; no time limit."""
+        places = ", ".join(f"${number}" for number in range(1, len(arguments) + 2))
+        async with self.connection() as connection:
+            return await connection.fetchval(
+                f"SELECT occupancy.{function}({places})", holder, *arguments, timeout=float("inf")
+            )
+
+
+async def store(connection: asyncpg.Connection, organization: int, parsed: Parsed) -> Ingested:
+    """Store events and keep rejected ones aside, in the transaction that is open on the connection."""
+    leftover = await _store_events(connection, organization, parsed.events)
+    if parsed.rejected:
+        await _keep(connection, organization, parsed.rejected)
+    return _result(parsed, leftover)
+
+
+async def _store_events(
+    connection: asyncpg.Connection, organization: int, events: list[Event]
+) -> list[asyncpg.Record]:
+    if not events:
+        return []
+    rows: list[asyncpg.Record] = await connection.fetch(
+        "SELECT index, code, detail FROM occupancy.ingest_crossings($1, $2, $3, $4, $5)",
+        organization,
+        [event.dpu_id for event in events],
+        [event.timestamp for event in events],
+        [event.direction for event in events],
+        [event.seq for event in events],
+    )
+    return rows
+
+
+async def _keep(connection: asyncpg.Connection, organization: int, rejected: list[Rejected]) -> None:
+    await connection.execute(
+        "SELECT occupancy.keep_rejected($1, $2, $3, $4::jsonb[])",
+        organization,
+        [event.code for event in rejected],
+        # A detail may quote what was sent; text in PostgreSQL has no NUL character.
+        [event.detail.replace("\x00", "") for event in rejected],
+        [payload_json(event.payload) for event in rejected],
+    )
+
+
+def _result(parsed: Parsed, leftover: list[asyncpg.Record]) -> Ingested:
+    duplicates = sum(row["code"] == "duplicate" for row in leftover)
+    refused = [
+        Rejected(parsed.events[row["index"] - 1].index, row["code"], row["detail"], None)
+        for row in leftover
+        if row["code"] != "duplicate"
+    ]
+    return Ingested(
+        accepted=len(parsed.events) - len(leftover),
+        duplicates=duplicates,
+        rejected=sorted([*parsed.rejected, *refused], key=lambda event: event.index),
+    )
+
+
+def _count(row: asyncpg.Record, at: datetime) -> Count:
+    until = row["aggregated_until"]
+    return Count(
+        space_id=row["space_id"],
+        at=at,
+        count=row["count"],
+        net=row["net"],
+        entries=row["entries"],
+        exits=row["exits"],
+        since=row["since"],
+        last_crossing=row["last_crossing"],
+        # The driver's word for -infinity: nothing is aggregated yet.
+        aggregated_until=None if until is None or until.year == 1 else until,
+        aggregated_crossings=row["aggregated_crossings"],
+        tail_crossings=row["tail_crossings"],
+    )

@@ -1,0 +1,124 @@
+"""The definition of the database: where its files are, and how a database is brought to it.
+
+`sql/` describes the database as it is today, `alembic/` the path from an older one. Tables and aggregates change by
+revisions only; functions, triggers, views and jobs hold no data and are applied anew from `sql/` after each upgrade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+# By dependence: each refers only to those before it.
+TABLES = (
+    "organization", "space", "doorway", "dpu", "placement", "reset", "effect",
+    "crossing", "rejected_event", "horizon", "refresher", "stale",
+)  # fmt: skip
+AGGREGATES = ("flow_15m", "flow_1d", "flow_30d")
+
+_PACKAGE = Path(__file__).parent
+_CHECKOUT = _PACKAGE.parents[1]
+_EXTENSION = "CREATE EXTENSION IF NOT EXISTS timescaledb"
+
+
+def _shipped(folder: str) -> Path:
+    """A wheel carries sql/ and alembic/ inside the package, a checkout at its top level."""
+    inside = _PACKAGE / f"_{folder}"
+    return inside if inside.is_dir() else _CHECKOUT / folder
+
+
+def sql_directory() -> Path:
+    """The folder that describes the database as it is today."""
+    return _shipped("sql")
+
+
+def storage_files() -> Iterator[Path]:
+    """Files that define what holds data, in the order in which they can be run on an empty database."""
+    sql = sql_directory()
+    yield sql / "schemas" / "occupancy.sql"
+    yield from (sql / "tables" / f"{name}.sql" for name in TABLES)
+    yield from (sql / "aggregates" / f"{name}.sql" for name in AGGREGATES)
+
+
+def logic_files() -> Iterator[Path]:
+    """Files that define what holds no data; every one can be run again and again."""
+    for folder in ("functions", "triggers", "views", "jobs"):
+        yield from sorted((sql_directory() / folder).glob("*.sql"))
+
+
+async def build(connection: asyncpg.Connection) -> None:
+    """Make an empty database what `sql/` says, without any revision. For tests: migrate() is for everybody else."""
+    await connection.execute(_EXTENSION)
+    async with connection.transaction():
+        for file in storage_files():
+            await connection.execute(file.read_text())
+    await apply_logic(connection)
+
+
+async def apply_logic(connection: asyncpg.Connection) -> None:
+    """Create or replace functions, triggers and views, and add missing jobs, in one transaction."""
+    async with connection.transaction():
+        # Functions name each other in any order.
+        await connection.execute("SET LOCAL check_function_bodies = off")
+        for file in logic_files():
+            await connection.execute(file.read_text())
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_shipped("alembic")).replace("%", "%%"))
+    return config
+
+
+def head_revision() -> str:
+    """The revision that this version of the service needs."""
+    head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
+    if head is None:
+        raise RuntimeError("alembic/ holds no revision")
+    return head
+
+
+def _upgrade(connection: Connection, revision: str) -> None:
+    config = _alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+async def migrate(url: str, revision: str = "head") -> None:
+    """Bring the database at `url` to `revision`, then functions, triggers, views and jobs to today's text.
+
+    Safe on an empty database, on an older one, and on one that is up to date.
+    """
+    address = make_url(url).set(drivername="postgresql+asyncpg")
+    engine = create_async_engine(address, poolclass=NullPool)
+    try:
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql(_EXTENSION)
+            await connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS occupancy")
+            await connection.commit()
+            await connection.run_sync(_upgrade, revision)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+    plain = await asyncpg.connect(url)
+    try:
+        await apply_logic(plain)
+    finally:
+        await plain.close()
+
+
+async def current_revision(connection: asyncpg.Connection) -> str | None:
+    """The revision that a database is at, None if it was never migrated."""
+    if await connection.fetchval("SELECT to_regclass('occupancy.alembic_version')") is None:
+        return None
+    revision: str | None = await connection.fetchval("SELECT version_num FROM occupancy.alembic_version")
+    return revision

@@ -1,0 +1,94 @@
+"""Every setting of the service, read from environment variables that begin with `OCCUPANCY_`."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What can be set. A field `name` is the variable `OCCUPANCY_NAME`; durations are ISO 8601 or seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="OCCUPANCY_", extra="ignore")
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL URL of a TimescaleDB. Without one, the embedded database that runs in "
+        "embedded_directory is used.",
+    )
+    embedded_directory: Path = Field(
+        default=Path(".occupancy"), description="Where the embedded database keeps its data and its log."
+    )
+    embedded_port: int = Field(
+        default=0, ge=0, le=65535, description="Loopback port of the embedded database; 0: any free one."
+    )
+    database_connections: int = Field(
+        default=8, ge=1, description="Connections for ingest and counts, per process."
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; loopback only without api_key.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
+    api_key: SecretStr | None = Field(
+        default=None, min_length=16, description="The key callers send as `Authorization: Bearer <key>`."
+    )
+
+    max_events_per_request: int = Field(
+        default=10_000, ge=1, description="More events are refused whole (413)."
+    )
+    max_body_bytes: int = Field(
+        default=8 * 2**20, ge=1, description="A larger request body is refused whole (413)."
+    )
+    max_clock_skew: timedelta = Field(
+        default=timedelta(minutes=5),
+        ge=timedelta(0),
+        description="An event further in the future is kept aside as future_time: its DPU's clock is wrong.",
+    )
+    earliest_event: datetime = Field(
+        default=datetime(2000, 1, 1, tzinfo=UTC),
+        description="An event before this instant is kept aside as past_time: its DPU's clock was reset.",
+    )
+
+    refresh: Literal["auto", "off"] = Field(
+        default="auto",
+        description="auto: the service refreshes aggregates when no TimescaleDB job has done so for two "
+        "refresh_intervals; off: never.",
+    )
+    refresh_interval: timedelta = Field(
+        default=timedelta(seconds=10), gt=timedelta(0), description="How often the service looks for work."
+    )
+    refresh_lag: timedelta = Field(
+        default=timedelta(minutes=2),
+        ge=timedelta(0),
+        description="How long after its end a bucket is materialized: an event delayed by less is not late.",
+    )
+    refresh_step: timedelta = Field(
+        default=timedelta(days=1),
+        ge=timedelta(minutes=15),
+        description="Most time materialized in one transaction, while catching up.",
+    )
+    repair_budget: timedelta = Field(
+        default=timedelta(days=30),
+        ge=timedelta(minutes=15),
+        description="Most time, summed over spaces, repaired in one transaction.",
+    )
+
+    @model_validator(mode="after")
+    def _guard_the_network(self) -> Self:
+        if self.api_key is None and not _is_loopback(self.host):
+            message = f"host {self.host!r} is not a loopback address: set OCCUPANCY_API_KEY first"
+            raise ValueError(message)
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,153 @@
+"""Databases to test on.
+
+By default the embedded one: started once, emptied before each test. With OCCUPANCY_TEST_DATABASE_URL, tests marked
+`native` run as well, each on a database of its own beside the one that the URL names; with OCCUPANCY_TEST_ON=native
+all others do too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from asgi_lifespan import LifespanManager
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+from occupancy import schema
+from occupancy.app import create_app
+from occupancy.database import DEFAULT_ORGANIZATION, Database
+from occupancy.embedded import running
+from occupancy.settings import Settings
+from occupancy.topology import Topology
+
+ROOT = Path(__file__).parents[1]
+KEY = "a-key-for-tests-only"
+NATIVE_URL = os.environ.get("OCCUPANCY_TEST_DATABASE_URL")
+
+_TABLES = "space, doorway, dpu, placement, reset, effect, crossing, rejected_event, stale"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "native" in item.keywords and not NATIVE_URL:
+            item.add_marker(pytest.mark.skip(reason="OCCUPANCY_TEST_DATABASE_URL names no TimescaleDB"))
+
+
+async def _on_server(statement: str) -> None:
+    connection = await asyncpg.connect(NATIVE_URL)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _make_native(name: str) -> str:
+    await _on_server(f'CREATE DATABASE "{name}"')
+    url = make_url(NATIVE_URL or "").set(database=name).render_as_string(hide_password=False)
+    await schema.migrate(url)
+    connection = await asyncpg.connect(url)
+    # Tests say themselves when to refresh.
+    await connection.execute(
+        "SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs "
+        "WHERE proc_schema = 'occupancy'"
+    )
+    await connection.close()
+    return url
+
+
+def _native_database() -> Iterator[str]:
+    name = f"occupancy_test_{uuid4().hex[:12]}"
+    url = asyncio.run(_make_native(name))
+    try:
+        yield url
+    finally:
+        asyncio.run(_on_server(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture
+def native_url() -> Iterator[str]:
+    """An empty migrated database of its own, on a server with several sessions."""
+    yield from _native_database()
+
+
+@pytest.fixture(scope="session")
+def migrated_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One migrated database for the whole run; tests take `database_url`, which is empty."""
+    if os.environ.get("OCCUPANCY_TEST_ON") == "native":
+        yield from _native_database()
+        return
+    with running(tmp_path_factory.mktemp("embedded"), node_directory=ROOT / ".occupancy" / "node") as url:
+        asyncio.run(schema.migrate(url))
+        yield url
+
+
+async def empty(connection: asyncpg.Connection) -> None:
+    """Remove every space, DPU, event and aggregate, and set the horizon back."""
+    tables = ", ".join(f"occupancy.{name.strip()}" for name in _TABLES.split(","))
+    await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+    for level in schema.AGGREGATES:
+        await connection.execute(f"TRUNCATE occupancy.{level}")
+    await connection.execute(
+        "UPDATE occupancy.horizon SET read_before = '-infinity', write_before = '-infinity'"
+    )
+    await connection.execute(
+        "UPDATE occupancy.refresher SET holder = NULL, held_until = '-infinity', refreshed_at = '-infinity'"
+    )
+
+
+@pytest.fixture
+async def database_url(migrated_url: str) -> str:
+    """A migrated database without any space, DPU, event or aggregate."""
+    connection = await asyncpg.connect(migrated_url)
+    try:
+        await empty(connection)
+    finally:
+        await connection.close()
+    return migrated_url
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A plain connection to the test's database."""
+    opened = await asyncpg.connect(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """As little as the service needs; no refresh that a test does not ask for."""
+    return Settings(api_key=KEY, refresh="off", database_connections=2)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The hot paths on the test's database."""
+    opened = await Database.connect(database_url, 2)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def client(database_url: str, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller with the right key."""
+    async with LifespanManager(create_app(settings, database_url)) as manager:
+        transport = httpx.ASGITransport(app=manager.app)
+        headers = {"Authorization": f"Bearer {KEY}"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as opened:
+            yield opened
+
+
+@pytest.fixture
+async def topology(database_url: str) -> AsyncIterator[Topology]:
+    """Spaces, doorways and DPUs of the default organization, without the service."""
+    engine = create_async_engine(make_url(database_url).set(drivername="postgresql+asyncpg"))
+    yield Topology(async_sessionmaker(engine, expire_on_commit=False), DEFAULT_ORGANIZATION)
+    await engine.dispose()
