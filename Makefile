@@ -31,7 +31,7 @@ migrate: setup ## Bring the database of OCCUPANCY_DATABASE_URL (or the embedded 
 	$(BIN)/occupancy migrate
 
 test: setup ## Run the tests; those for OCCUPANCY_TEST_DATABASE_URL only where it is set
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 lint: setup ## Check style and types
 	$(BIN)/ruff check .

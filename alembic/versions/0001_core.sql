@@ -153,7 +153,9 @@ CREATE TABLE occupancy.crossing (
 
 SELECT public.create_hypertable(
   'occupancy.crossing',
-  public.by_range('time', INTERVAL '1 day'),
+  -- Few, wide chunks: planning a count of the past grows with their number. Writes touch one page of the index per
+  -- DPU, however wide a chunk is.
+  public.by_range('time', INTERVAL '7 days'),
   create_default_indexes => false
 );
 
@@ -231,7 +233,7 @@ CREATE MATERIALIZED VIEW occupancy.flow_15m WITH (
   timescaledb.materialized_only = true,
   timescaledb.create_group_indexes = false,
   -- few, wide chunks: planning a count grows with the chunks
-  timescaledb.chunk_interval = '90 days'
+  timescaledb.chunk_interval = '360 days'
 ) AS
 SELECT
   effect.space,

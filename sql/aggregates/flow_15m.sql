@@ -3,7 +3,7 @@ CREATE MATERIALIZED VIEW occupancy.flow_15m WITH (
   timescaledb.materialized_only = true,
   timescaledb.create_group_indexes = false,
   -- few, wide chunks: planning a count grows with the chunks
-  timescaledb.chunk_interval = '90 days'
+  timescaledb.chunk_interval = '360 days'
 ) AS
 SELECT
   effect.space,

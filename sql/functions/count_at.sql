@@ -8,70 +8,50 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog
 AS $$
 DECLARE
-  starting_count integer;
-  after_time timestamptz;
+  -- a range of the raw crossings is [from, to); the one asked for is (after_time, at]
+  instant CONSTANT interval := '1 microsecond';
+  reset record := occupancy.latest_reset(space, at);
+  after_time timestamptz := coalesce(reset.reset_time, '-infinity');
   whole record;
-  part record;
+  head record;
+  tail record;
 BEGIN
   -- STABLE: every statement in here sees the one snapshot of the calling statement, so that horizon, marks, buckets
   -- and crossings belong together.
-  SELECT reset.reset_time, reset.reset_count INTO since, starting_count
-    FROM occupancy.latest_reset(count_at.space, count_at.at) AS reset;
-  after_time := coalesce(since, '-infinity');
-
   SELECT least(count_at.at, horizon.read_before, (
       SELECT min(stale.since) FROM occupancy.stale
       WHERE stale.space = count_at.space AND stale.until > after_time
     )) INTO aggregated_until
     FROM occupancy.horizon;
-  whole := occupancy.whole_buckets(after_time, aggregated_until);
+  whole := occupancy.flow_of_buckets(space, after_time, aggregated_until);
 
-  entries := 0;
-  exits := 0;
-  FOR part IN
-    SELECT flow.* FROM occupancy.flow_of_15m(count_at.space, whole.quarters_from, whole.days_from) AS flow
-      WHERE whole.quarters_from < whole.days_from
-    UNION ALL
-    SELECT flow.* FROM occupancy.flow_of_1d(count_at.space, whole.days_from, whole.months_from) AS flow
-      WHERE whole.days_from < whole.months_from
-    UNION ALL
-    SELECT flow.* FROM occupancy.flow_of_30d(count_at.space, whole.months_from, whole.months_to) AS flow
-      WHERE whole.months_from < whole.months_to
-    UNION ALL
-    SELECT flow.* FROM occupancy.flow_of_1d(count_at.space, whole.months_to, whole.days_to) AS flow
-      WHERE whole.months_to < whole.days_to
-    UNION ALL
-    SELECT flow.* FROM occupancy.flow_of_15m(count_at.space, whole.days_to, whole.quarters_to) AS flow
-      WHERE whole.days_to < whole.quarters_to
-  LOOP
-    entries := entries + part.entries;
-    exits := exits + part.exits;
-    last_crossing := greatest(last_crossing, part.last_crossing);
-  END LOOP;
-  aggregated_crossings := entries + exits;
+  entries := whole.entries;
+  exits := whole.exits;
+  last_crossing := whole.last_crossing;
+  IF whole.covered_from = whole.covered_to THEN
+    tail := occupancy.flow_of_crossings(space, after_time + instant, at + instant);
+  ELSE
+    IF after_time + instant < whole.covered_from THEN
+      head := occupancy.flow_of_crossings(space, after_time + instant, whole.covered_from);
+      entries := entries + head.entries;
+      exits := exits + head.exits;
+      last_crossing := greatest(last_crossing, head.last_crossing);
+    END IF;
+    IF whole.covered_to >= occupancy.recent_since() THEN
+      tail := occupancy.flow_of_recent_crossings(space, whole.covered_to, at + instant);
+    ELSE
+      tail := occupancy.flow_of_crossings(space, whole.covered_to, at + instant);
+    END IF;
+  END IF;
+  entries := entries + tail.entries;
+  exits := exits + tail.exits;
+  last_crossing := greatest(last_crossing, tail.last_crossing);
 
-  FOR part IN
-    -- Where there is no whole bucket, this is all of (after_time, at].
-    SELECT flow.* FROM occupancy.flow_of_crossings(
-        count_at.space, after_time + INTERVAL '1 microsecond',
-        CASE WHEN whole.quarters_from < whole.quarters_to THEN whole.quarters_from
-             ELSE count_at.at + INTERVAL '1 microsecond' END
-      ) AS flow
-      WHERE since IS NOT NULL OR whole.quarters_from = whole.quarters_to
-    UNION ALL
-    SELECT flow.* FROM occupancy.flow_of_crossings(
-        count_at.space, whole.quarters_to, count_at.at + INTERVAL '1 microsecond'
-      ) AS flow
-      WHERE whole.quarters_from < whole.quarters_to
-  LOOP
-    entries := entries + part.entries;
-    exits := exits + part.exits;
-    last_crossing := greatest(last_crossing, part.last_crossing);
-  END LOOP;
-  tail_crossings := entries + exits - aggregated_crossings;
-
-  net := coalesce(starting_count, 0) + entries - exits;
+  since := reset.reset_time;
+  net := coalesce(reset.reset_count, 0) + entries - exits;
   count := greatest(net, 0);
+  aggregated_crossings := whole.entries + whole.exits;
+  tail_crossings := entries + exits - aggregated_crossings;
 END
 $$;
 

@@ -7,20 +7,47 @@ SET search_path = pg_catalog
 -- Planned at each call: only a plan made for these instants leaves out the other chunks.
 SET plan_cache_mode = force_custom_plan
 AS $$
+DECLARE
+  adding integer[];
+  taking integer[];
+  throughout boolean;
 BEGIN
   SELECT
-    count(*) FILTER (WHERE crossing.direction * effect.sign > 0),
-    count(*) FILTER (WHERE crossing.direction * effect.sign < 0),
-    max(crossing.time)
-    INTO entries, exits, last_crossing
+    array_agg(effect.dpu) FILTER (WHERE effect.sign > 0),
+    array_agg(effect.dpu) FILTER (WHERE effect.sign < 0),
+    bool_and(effect.valid_from <= flow_of_crossings.from_time AND effect.valid_to >= flow_of_crossings.to_time)
+    INTO adding, taking, throughout
   FROM occupancy.effect
-  JOIN occupancy.crossing
-    ON crossing.dpu = effect.dpu
-    AND crossing.time >= effect.valid_from
-    AND crossing.time < effect.valid_to
   WHERE effect.space = flow_of_crossings.space
-    AND crossing.time >= flow_of_crossings.from_time
-    AND crossing.time < flow_of_crossings.to_time;
+    AND effect.valid_from < flow_of_crossings.to_time
+    AND effect.valid_to > flow_of_crossings.from_time;
+
+  IF throughout THEN
+    -- No DPU was moved meanwhile: one table is planned in two thirds of the time that a join takes.
+    SELECT
+      count(*) FILTER (WHERE (crossing.direction > 0) = (crossing.dpu = ANY (coalesce(adding, '{}')))),
+      count(*) FILTER (WHERE (crossing.direction > 0) <> (crossing.dpu = ANY (coalesce(adding, '{}')))),
+      max(crossing.time)
+      INTO entries, exits, last_crossing
+    FROM occupancy.crossing
+    WHERE crossing.dpu = ANY (adding || taking)
+      AND crossing.time >= flow_of_crossings.from_time
+      AND crossing.time < flow_of_crossings.to_time;
+  ELSE
+    SELECT
+      count(*) FILTER (WHERE crossing.direction * effect.sign > 0),
+      count(*) FILTER (WHERE crossing.direction * effect.sign < 0),
+      max(crossing.time)
+      INTO entries, exits, last_crossing
+    FROM occupancy.effect
+    JOIN occupancy.crossing
+      ON crossing.dpu = effect.dpu
+      AND crossing.time >= effect.valid_from
+      AND crossing.time < effect.valid_to
+    WHERE effect.space = flow_of_crossings.space
+      AND crossing.time >= flow_of_crossings.from_time
+      AND crossing.time < flow_of_crossings.to_time;
+  END IF;
 END
 $$;
 

@@ -76,15 +76,19 @@ BEGIN
       FROM judged
     ), kept AS (
       INSERT INTO occupancy.rejected_event (organization, code, detail, payload)
-      SELECT ingest_crossings.organization, explained.code, explained.detail, jsonb_build_object(
-        'dpu_id', dpu_ids[explained.index],
-        'timestamp', to_char(times[explained.index] AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-        'direction', directions[explained.index],
-        'seq', seqs[explained.index]
-      )
-      FROM explained
-      WHERE explained.code <> 'duplicate'
-      ORDER BY explained.code, explained.index
+      SELECT ingest_crossings.organization, rejected.code, rejected.detail, rejected.payload
+      FROM (
+        SELECT explained.code, explained.detail, jsonb_build_object(
+          'dpu_id', dpu_ids[explained.index],
+          'timestamp', to_char(times[explained.index] AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+          'direction', directions[explained.index],
+          'seq', seqs[explained.index]
+        ) AS payload
+        FROM explained
+        WHERE explained.code <> 'duplicate'
+      ) AS rejected
+      -- in one order for all writers here too, that of keep_rejected
+      ORDER BY rejected.code, md5(rejected.payload::text)
       ON CONFLICT DO NOTHING
     )
     SELECT explained.index, explained.code, explained.detail FROM explained ORDER BY explained.index;

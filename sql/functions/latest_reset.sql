@@ -5,22 +5,28 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog
 AS $$
 DECLARE
+  reset_at time;
+  time_zone text;
   daily timestamptz;
 BEGIN
-  SELECT reset.at, reset.count INTO reset_time, reset_count
-  FROM occupancy.reset
-  WHERE reset.space = latest_reset.space AND reset.at <= latest_reset.at
-  ORDER BY reset.at DESC
-  LIMIT 1;
+  SELECT stated.at, stated.count, rule.reset_at, rule.time_zone INTO reset_time, reset_count, reset_at, time_zone
+  FROM occupancy.space AS rule
+  LEFT JOIN LATERAL (
+    SELECT reset.at, reset.count
+    FROM occupancy.reset
+    WHERE reset.space = latest_reset.space AND reset.at <= latest_reset.at
+    ORDER BY reset.at DESC
+    LIMIT 1
+  ) AS stated ON true
+  WHERE rule.id = latest_reset.space;
 
-  SELECT occupancy.latest_daily_reset(space.reset_at, space.time_zone, latest_reset.at) INTO daily
-  FROM occupancy.space
-  WHERE space.id = latest_reset.space AND space.reset_at IS NOT NULL;
-
-  -- A statement about the very instant says more than the rule.
-  IF daily > coalesce(reset_time, '-infinity') THEN
-    reset_time := daily;
-    reset_count := 0;
+  IF reset_at IS NOT NULL THEN
+    daily := occupancy.latest_daily_reset(reset_at, time_zone, latest_reset.at);
+    -- A statement about the very instant says more than the rule.
+    IF daily > coalesce(reset_time, '-infinity') THEN
+      reset_time := daily;
+      reset_count := 0;
+    END IF;
   END IF;
 END
 $$;

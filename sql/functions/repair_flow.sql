@@ -21,15 +21,22 @@ BEGIN
     USING spaces, from_times, to_times, first_time, last_time;
   EXECUTE format(
     'INSERT INTO %s (space, bucket, entries, exits, last_crossing)
-     SELECT range.space, public.time_bucket(INTERVAL ''15 minutes'', crossing.time),
-       count(*) FILTER (WHERE crossing.direction * effect.sign > 0),
-       count(*) FILTER (WHERE crossing.direction * effect.sign < 0),
+     SELECT piece.space, public.time_bucket(INTERVAL ''15 minutes'', crossing.time),
+       count(*) FILTER (WHERE crossing.direction * piece.sign > 0),
+       count(*) FILTER (WHERE crossing.direction * piece.sign < 0),
        max(crossing.time)
-     FROM unnest($1, $2, $3) AS range (space, from_time, to_time)
-     JOIN occupancy.effect ON effect.space = range.space
-     JOIN occupancy.crossing ON crossing.dpu = effect.dpu
-       AND crossing.time >= effect.valid_from AND crossing.time < effect.valid_to
-       AND crossing.time >= range.from_time AND crossing.time < range.to_time
+     FROM (
+       SELECT range.space, effect.dpu, effect.sign,
+         greatest(effect.valid_from, range.from_time) AS from_time,
+         least(effect.valid_to, range.to_time) AS to_time
+       FROM unnest($1, $2, $3) AS range (space, from_time, to_time)
+       JOIN occupancy.effect ON effect.space = range.space
+         AND effect.valid_from < range.to_time AND effect.valid_to > range.from_time
+       -- a fence: the bounds of a piece must reach the index of the crossings, not filter a whole day of them
+       OFFSET 0
+     ) AS piece
+     JOIN occupancy.crossing ON crossing.dpu = piece.dpu
+       AND crossing.time >= piece.from_time AND crossing.time < piece.to_time
      WHERE crossing.time >= $4 AND crossing.time < $5
      GROUP BY 1, 2', occupancy.flow_table('15m'))
     USING spaces, from_times, to_times, first_time, last_time;

@@ -6,6 +6,9 @@ CREATE OR REPLACE FUNCTION occupancy.whole_buckets(
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog
 AS $$
+DECLARE
+  -- the next bucket at or after a boundary is the one after the instant before it
+  instant CONSTANT interval := '1 microsecond';
 BEGIN
   -- Widths in hours: a day added to a timestamptz is 23 or 25 hours long where the session's time zone says so.
   -- A bucket holds its first instant, the range (after_time, until_time] does not: hence the next one even if equal.
@@ -13,9 +16,9 @@ BEGIN
   quarters_to := greatest(quarters_from, public.time_bucket('15 minutes', until_time));
 
   -- Where no whole day fits, the two ranges of quarters meet in one point; days and months likewise.
-  days_from := least(quarters_to, occupancy.next_bucket('24 hours', quarters_from));
+  days_from := least(quarters_to, public.time_bucket('24 hours', quarters_from - instant) + INTERVAL '24 hours');
   days_to := greatest(days_from, public.time_bucket('24 hours', quarters_to));
-  months_from := least(days_to, occupancy.next_bucket('720 hours', days_from));
+  months_from := least(days_to, public.time_bucket('720 hours', days_from - instant) + INTERVAL '720 hours');
   months_to := greatest(months_from, public.time_bucket('720 hours', days_to));
 END
 $$;

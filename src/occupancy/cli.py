@@ -60,7 +60,10 @@ def main() -> None:
         for fault in error.errors():
             name = ".".join(str(part) for part in fault["loc"]).upper()
             setting = f"OCCUPANCY_{name}" if name else "settings"
-            _err.print(f"[bold red]error:[/] {setting}: {escape(fault['msg'])}", highlight=False)
+            _err.print(
+                f"[bold red]error:[/] {setting}: {escape(fault['msg'].removeprefix('Value error, '))}",
+                highlight=False,
+            )
         sys.exit(1)
 
 

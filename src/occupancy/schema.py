@@ -18,6 +18,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from occupancy.errors import DatabaseUnavailable
+
 # By dependence: each refers only to those before it.
 TABLES = (
     "organization", "space", "doorway", "dpu", "placement", "reset", "effect",
@@ -27,6 +29,7 @@ AGGREGATES = ("flow_15m", "flow_1d", "flow_30d")
 
 _PACKAGE = Path(__file__).parent
 _CHECKOUT = _PACKAGE.parents[1]
+_MIGRATION_LOCK = 7301000003
 _EXTENSION = "CREATE EXTENSION IF NOT EXISTS timescaledb"
 
 
@@ -65,12 +68,28 @@ async def build(connection: asyncpg.Connection) -> None:
 
 
 async def apply_logic(connection: asyncpg.Connection) -> None:
-    """Create or replace functions, triggers and views, and add missing jobs, in one transaction."""
+    """Create or replace functions, triggers and views, and add missing jobs, in one transaction.
+
+    Functions that no file defines any more are dropped. One whose result or arguments change needs a revision that
+    drops it first.
+    """
     async with connection.transaction():
         # Functions name each other in any order.
         await connection.execute("SET LOCAL check_function_bodies = off")
+        await _drop_forgotten_functions(connection)
         for file in logic_files():
             await connection.execute(file.read_text())
+
+
+async def _drop_forgotten_functions(connection: asyncpg.Connection) -> None:
+    defined = [file.stem for file in (sql_directory() / "functions").glob("*.sql")]
+    forgotten = await connection.fetch(
+        "SELECT oid::regprocedure::text AS signature FROM pg_proc "
+        "WHERE pronamespace = 'occupancy'::regnamespace AND proname <> ALL ($1)",
+        defined,
+    )
+    for row in forgotten:
+        await connection.execute(f"DROP ROUTINE {row['signature']}")
 
 
 def _alembic_config() -> Config:
@@ -98,22 +117,33 @@ async def migrate(url: str, revision: str = "head") -> None:
 
     Safe on an empty database, on an older one, and on one that is up to date.
     """
-    address = make_url(url).set(drivername="postgresql+asyncpg")
-    engine = create_async_engine(address, poolclass=NullPool)
+    plain = await _connect(url)
+    try:
+        # One migration at a time; given back when the connection closes.
+        await plain.execute(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})")
+        await plain.execute(_EXTENSION)
+        await plain.execute("CREATE SCHEMA IF NOT EXISTS occupancy")
+        await _run_revisions(url, revision)
+        await apply_logic(plain)
+    finally:
+        await plain.close()
+
+
+async def _connect(url: str) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(url)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise DatabaseUnavailable(f"the database cannot be reached: {error}") from error
+
+
+async def _run_revisions(url: str, revision: str) -> None:
+    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            await connection.exec_driver_sql(_EXTENSION)
-            await connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS occupancy")
-            await connection.commit()
             await connection.run_sync(_upgrade, revision)
             await connection.commit()
     finally:
         await engine.dispose()
-    plain = await asyncpg.connect(url)
-    try:
-        await apply_logic(plain)
-    finally:
-        await plain.close()
 
 
 async def current_revision(connection: asyncpg.Connection) -> str | None:

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """What can be set. A field `name` is the variable `OCCUPANCY_NAME`; durations are ISO 8601 or seconds."""
+    """What can be set. A field `name` is the variable `OCCUPANCY_NAME`; durations are `HH:MM:SS` or ISO 8601 (`PT2M`)."""
 
     model_config = SettingsConfigDict(env_prefix="OCCUPANCY_", extra="ignore")
 

@@ -123,6 +123,16 @@ async def test_migrating_again_restores_a_changed_function(
     assert await schema.current_revision(connection) == schema.head_revision()
 
 
+async def test_migrating_drops_functions_that_no_file_defines(
+    connection: asyncpg.Connection, migrated_url: str
+) -> None:
+    await connection.execute(
+        "CREATE FUNCTION occupancy.forgotten(integer) RETURNS integer LANGUAGE sql RETURN 1"
+    )
+    await schema.migrate(migrated_url)
+    assert await connection.fetchval("SELECT to_regproc('occupancy.forgotten')") is None
+
+
 async def test_a_revision_reads_nothing_from_sql() -> None:
     revisions = list((schema._shipped("alembic") / "versions").glob("*.py"))
     assert revisions
