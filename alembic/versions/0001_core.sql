@@ -176,7 +176,7 @@ CREATE TABLE occupancy.rejected_event (
   CONSTRAINT rejected_event_pkey PRIMARY KEY (id),
   CONSTRAINT rejected_event_has_an_organization
     FOREIGN KEY (organization) REFERENCES occupancy.organization (id),
-  -- a device that tries again for ever fills no disk; also lists and replays by organization and code
+  -- an event that is sent again and again is one row; also lists and replays by organization and code
   CONSTRAINT rejected_event_is_kept_once UNIQUE (organization, code, fingerprint)
 );
 
@@ -223,6 +223,9 @@ CREATE TABLE occupancy.stale (
 
 -- every count asks for the earliest mark of its space
 CREATE INDEX stale_by_space ON occupancy.stale (space, since) INCLUDE (until);
+
+-- a repair takes the oldest claimed marks first
+CREATE INDEX stale_by_age ON occupancy.stale (since, id) WHERE claimed;
 
 COMMENT ON TABLE occupancy.stale IS
   'Ranges [since, until) of a space whose aggregates no longer follow from the crossings. Writers only append.';

@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION occupancy.count_at(
   OUT since timestamptz, OUT last_crossing timestamptz,
   OUT aggregated_until timestamptz, OUT aggregated_crossings bigint, OUT tail_crossings bigint
 )
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql STABLE STRICT
 SET search_path = pg_catalog
 AS $$
 DECLARE

@@ -56,15 +56,24 @@ BEGIN
     exits := exits + coalesce(part.exits, 0);
     last_crossing := greatest(last_crossing, part.last_crossing);
   END IF;
-  IF whole.days_to < whole.quarters_to THEN
+  IF whole.days_to >= whole.quarters_to THEN
+    RETURN;
+  ELSIF whole.days_to >= occupancy.recent_since() - INTERVAL '24 hours' THEN
+    -- The last condition lets the one plan leave out all older chunks, as in flow_of_recent_crossings.
+    SELECT sum(flow.entries) AS entries, sum(flow.exits) AS exits, max(flow.last_crossing) AS last_crossing INTO part
+      FROM occupancy.flow_15m AS flow
+      WHERE flow.space = flow_of_buckets.space
+        AND flow.bucket >= whole.days_to AND flow.bucket < whole.quarters_to
+        AND flow.bucket >= now() - INTERVAL '96 hours';
+  ELSE
     SELECT sum(flow.entries) AS entries, sum(flow.exits) AS exits, max(flow.last_crossing) AS last_crossing INTO part
       FROM occupancy.flow_15m AS flow
       WHERE flow.space = flow_of_buckets.space
         AND flow.bucket >= whole.days_to AND flow.bucket < whole.quarters_to;
-    entries := entries + coalesce(part.entries, 0);
-    exits := exits + coalesce(part.exits, 0);
-    last_crossing := greatest(last_crossing, part.last_crossing);
   END IF;
+  entries := entries + coalesce(part.entries, 0);
+  exits := exits + coalesce(part.exits, 0);
+  last_crossing := greatest(last_crossing, part.last_crossing);
 END
 $$;
 

@@ -19,6 +19,9 @@ BEGIN
     LIMIT 1
   ) AS stated ON true
   WHERE rule.id = latest_reset.space;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no space %', latest_reset.space USING ERRCODE = 'no_data_found';
+  END IF;
 
   IF reset_at IS NOT NULL THEN
     daily := occupancy.latest_daily_reset(reset_at, time_zone, latest_reset.at);

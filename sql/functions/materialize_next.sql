@@ -8,6 +8,9 @@ DECLARE
   new_horizon timestamptz;
 BEGIN
   PERFORM occupancy.hold_refresh(holder);
+  IF step < INTERVAL '15 minutes' THEN
+    RAISE EXCEPTION 'step % is less than a bucket of 15 minutes', step USING ERRCODE = 'invalid_parameter_value';
+  END IF;
   SELECT horizon.read_before, horizon.write_before INTO old_horizon, target FROM occupancy.horizon;
   IF old_horizon = '-infinity' THEN
     old_horizon := least(target, public.time_bucket(INTERVAL '720 hours', occupancy.first_chunk()));

@@ -11,10 +11,18 @@ BEGIN
   -- The barrier: no writer is in flight here. Those before it have committed what they took to be in time, and
   -- derived their late marks from effects at least as old as the claimed marks; those after it see the new horizon.
   PERFORM pg_advisory_xact_lock(occupancy.writing_lock());
+  target := public.time_bucket(INTERVAL '15 minutes', clock_timestamp() - lag);
   UPDATE occupancy.horizon
-  SET write_before = greatest(
-    horizon.write_before, public.time_bucket(INTERVAL '15 minutes', clock_timestamp() - lag)
-  )
+  -- A horizon in the future is that of a clock that was ahead: every event would be late until then. Going back is
+  -- safe here: no writer is in flight, and what lies behind read_before is not read.
+  SET write_before = CASE
+        WHEN horizon.write_before > clock_timestamp() THEN target
+        ELSE greatest(horizon.write_before, target)
+      END,
+      read_before = CASE
+        WHEN horizon.write_before > clock_timestamp() THEN least(horizon.read_before, target)
+        ELSE horizon.read_before
+      END
   RETURNING horizon.write_before INTO target;
   RETURN target;
 END

@@ -1,7 +1,7 @@
 CREATE OR REPLACE FUNCTION occupancy.recount_at(
   space integer, at timestamptz, OUT net bigint, OUT entries bigint, OUT exits bigint, OUT last_crossing timestamptz
 )
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE STRICT
 SET search_path = pg_catalog
 AS $$
   SELECT coalesce(base.reset_count, 0) + flow.entries - flow.exits, flow.entries, flow.exits, flow.last_crossing

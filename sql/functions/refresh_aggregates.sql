@@ -15,7 +15,13 @@ BEGIN
   COMMIT;
   PERFORM occupancy.claim_stale(holder);
   COMMIT;
-  PERFORM occupancy.move_horizon(holder, lag);
+  BEGIN
+    PERFORM occupancy.move_horizon(holder, lag);
+  EXCEPTION WHEN lock_not_available THEN
+    -- A writer takes long: the next refresh tries again, and need not wait for this lease.
+    PERFORM occupancy.end_refresh(holder, false);
+    RETURN;
+  END;
   COMMIT;
   WHILE occupancy.repair_next(holder, budget) LOOP
     COMMIT;

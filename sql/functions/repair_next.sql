@@ -10,6 +10,9 @@ DECLARE
   to_times timestamptz[];
 BEGIN
   PERFORM occupancy.hold_refresh(holder);
+  IF budget < INTERVAL '15 minutes' THEN
+    RAISE EXCEPTION 'budget % is less than a bucket of 15 minutes', budget USING ERRCODE = 'invalid_parameter_value';
+  END IF;
   SELECT horizon.read_before INTO trusted FROM occupancy.horizon;
 
   -- Oldest first, so that reads get faster while this runs. Each mark is cut to whole buckets that readers trust, and

@@ -9,8 +9,12 @@ BEGIN
     -- locked: its holder is in the middle of a step
     SELECT free.one_row
     FROM occupancy.refresher AS free
-    WHERE (free.holder IS NULL OR free.held_until < clock_timestamp())
-      AND free.refreshed_at <= clock_timestamp() - due_after
+    -- What lies in the future was written before the clock was set back, and says nothing.
+    WHERE (
+        free.holder IS NULL
+        OR free.held_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + occupancy.refresh_lease()
+      )
+      AND free.refreshed_at NOT BETWEEN clock_timestamp() - due_after AND clock_timestamp()
     FOR UPDATE SKIP LOCKED
   );
   RETURN FOUND;

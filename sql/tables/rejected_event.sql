@@ -9,7 +9,7 @@ CREATE TABLE occupancy.rejected_event (
   CONSTRAINT rejected_event_pkey PRIMARY KEY (id),
   CONSTRAINT rejected_event_has_an_organization
     FOREIGN KEY (organization) REFERENCES occupancy.organization (id),
-  -- a device that tries again for ever fills no disk; also lists and replays by organization and code
+  -- an event that is sent again and again is one row; also lists and replays by organization and code
   CONSTRAINT rejected_event_is_kept_once UNIQUE (organization, code, fingerprint)
 );
 

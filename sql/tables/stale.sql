@@ -12,6 +12,9 @@ CREATE TABLE occupancy.stale (
 -- every count asks for the earliest mark of its space
 CREATE INDEX stale_by_space ON occupancy.stale (space, since) INCLUDE (until);
 
+-- a repair takes the oldest claimed marks first
+CREATE INDEX stale_by_age ON occupancy.stale (since, id) WHERE claimed;
+
 COMMENT ON TABLE occupancy.stale IS
   'Ranges [since, until) of a space whose aggregates no longer follow from the crossings. Writers only append.';
 COMMENT ON COLUMN occupancy.stale.claimed IS

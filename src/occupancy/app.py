@@ -6,20 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from fastapi import APIRouter, Depends, FastAPI
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from fastapi import APIRouter, FastAPI, Security
+from fastapi.security import HTTPBearer
+from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from occupancy import __version__
 from occupancy.api import counts, doorways, dpus, events, health, metrics, problems, resets, spaces
-from occupancy.api.security import require_key
-from occupancy.database import DEFAULT_ORGANIZATION, Database
+from occupancy.api.body_limit import BodyLimit
+from occupancy.api.gate import Gate
+from occupancy.database import DEFAULT_ORGANIZATION, Database, topology_engine
 from occupancy.refresh import Refresher
 from occupancy.settings import Settings
 from occupancy.topology import Topology
 
-_LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]", "::1"]
+# For the description of the API; Gate is what asks for it.
+_KEY = HTTPBearer(auto_error=False, description="The value of OCCUPANCY_API_KEY.")
 
 
 def create_app(settings: Settings, database_url: str) -> FastAPI:
@@ -28,8 +29,9 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = await Database.connect(database_url, settings.database_connections)
-        address = make_url(database_url).set(drivername="postgresql+asyncpg")
-        engine = create_async_engine(address, pool_size=4, max_overflow=0, pool_pre_ping=True)
+        # Its own, so that a long step holds up neither ingest nor counts.
+        refreshing_database = await Database.connect(database_url, 1)
+        engine = topology_engine(database_url)
         app.state.database = database
         app.state.topology = Topology(
             async_sessionmaker(engine, expire_on_commit=False), DEFAULT_ORGANIZATION
@@ -38,7 +40,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
         try:
             await database.require_schema()
             if settings.refresh == "auto":
-                refreshing = asyncio.create_task(Refresher(database, settings).run_forever())
+                refreshing = asyncio.create_task(Refresher(refreshing_database, settings).run_forever())
             yield
         finally:
             if refreshing is not None:
@@ -46,6 +48,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
                 with suppress(asyncio.CancelledError):
                     await refreshing
             await engine.dispose()
+            await refreshing_database.close()
             await database.close()
 
     app = FastAPI(
@@ -56,14 +59,14 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     )
     app.state.settings = settings
     problems.install(app)
-    if settings.api_key is None:
-        # Anybody's web page may try a name that leads to this machine; none but these names it.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK_NAMES)
+    app.add_middleware(BodyLimit, most=settings.max_body_bytes)
+    # Added last, so asked first: nothing is read of a request that may not come in.
+    app.add_middleware(Gate, settings=settings)
 
-    v1 = APIRouter(prefix="/v1", dependencies=[Depends(require_key)])
+    v1 = APIRouter(prefix="/v1", dependencies=[Security(_KEY)])
     for module in (events, counts, spaces, doorways, dpus, resets):
         v1.include_router(module.router)
     app.include_router(v1)
-    app.include_router(metrics.router, dependencies=[Depends(require_key)])
+    app.include_router(metrics.router, dependencies=[Security(_KEY)])
     app.include_router(health.router)
     return app

@@ -16,14 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from occupancy import __version__, address, schema
 from occupancy.app import create_app
 from occupancy.check import check as check_aggregates
 from occupancy.csv_import import import_csv
-from occupancy.database import DEFAULT_ORGANIZATION, Database
+from occupancy.database import DEFAULT_ORGANIZATION, Database, topology_engine
 from occupancy.demo import run_demo
 from occupancy.embedded import EmbeddedError
 from occupancy.errors import InvalidInput, OccupancyError
@@ -82,8 +81,7 @@ def _with_database(work: Callable[[Database, Settings], Awaitable[_T]]) -> _T:
 
 def _with_topology(work: Callable[[Topology], Awaitable[_T]]) -> _T:
     async def run() -> _T:
-        url = make_url(address.database_url(Settings())).set(drivername="postgresql+asyncpg")
-        engine = create_async_engine(url)
+        engine = topology_engine(address.database_url(Settings()))
         try:
             return await work(
                 Topology(async_sessionmaker(engine, expire_on_commit=False), DEFAULT_ORGANIZATION)

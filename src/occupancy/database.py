@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ssl
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,20 +11,30 @@ from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from occupancy import schema
-from occupancy.errors import DatabaseUnavailable, UnknownReference
+from occupancy.errors import Busy, DatabaseUnavailable, UnknownReference
 from occupancy.parse import Event, Parsed, Rejected, payload_json
 
 DEFAULT_ORGANIZATION = 1
 
+_log = logging.getLogger(__name__)
+
 _UNREACHABLE = (
     OSError,
-    TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
-    ssl.SSLError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
 )
+_SERVER_SETTINGS = {
+    "application_name": "occupancy",
+    # A process that freezes inside a transaction must not hold up the refresher's barrier, or other changes, for ever.
+    "idle_in_transaction_session_timeout": "10s",
+}
+# How many seconds a request waits for a connection: others wait behind it in memory.
+_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,17 @@ class Ingested:
     rejected: list[Rejected] = field(default_factory=list)
 
 
+def topology_engine(url: str) -> AsyncEngine:
+    """An engine for the metadata. The driver reads the URL, so that whatever it takes (sslmode, ...) works here too."""
+
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(url, server_settings=_SERVER_SETTINGS | {"lock_timeout": "5s"})
+
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect, pool_size=4, max_overflow=0, pool_pre_ping=True
+    )
+
+
 class Database:
     """A pool of connections to one database."""
 
@@ -77,13 +98,9 @@ class Database:
                 min_size=1,
                 max_size=connections,
                 command_timeout=60,
-                # A process that freezes inside a transaction must not hold up the refresher's barrier for ever.
-                server_settings={
-                    "application_name": "occupancy",
-                    "idle_in_transaction_session_timeout": "10000",
-                },
+                server_settings=_SERVER_SETTINGS,
             )
-        except _UNREACHABLE as error:
+        except (*_UNREACHABLE, TimeoutError, asyncpg.PostgresError) as error:
             raise DatabaseUnavailable(f"the database cannot be reached: {error}") from error
         return cls(pool)
 
@@ -93,23 +110,27 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection of the pool. Raises DatabaseUnavailable where the database has gone."""
+        """A connection of the pool.
+
+        Raises DatabaseUnavailable where the database has gone, Busy where it does not answer in time.
+        """
         try:
-            async with self._pool.acquire() as connection:
+            async with self._pool.acquire(timeout=_PATIENCE) as connection:
                 yield cast("asyncpg.Connection", connection)
+        # before the others: a TimeoutError is an OSError
+        except TimeoutError as error:
+            raise Busy("the database did not answer in time") from error
         except _UNREACHABLE as error:
-            raise DatabaseUnavailable(f"the database cannot be reached: {error}") from error
+            # Where the database is concerns the log, not whoever asks.
+            _log.warning("the database cannot be reached: %s", error)
+            raise DatabaseUnavailable("the database cannot be reached") from error
 
     async def require_schema(self) -> None:
         """Raise DatabaseUnavailable unless the database is at the revision that this version needs."""
         async with self.connection() as connection:
-            revision = await schema.current_revision(connection)
-        needed = schema.head_revision()
-        if revision != needed:
-            raise DatabaseUnavailable(
-                f"the database is at revision {revision or 'none'}, this version needs {needed}: "
-                "run `occupancy migrate`"
-            )
+            missing = await schema.missing(connection)
+        if missing is not None:
+            raise DatabaseUnavailable(f"the database does not fit: {missing}; run `occupancy migrate`")
 
     async def ingest(self, organization: int, parsed: Parsed) -> Ingested:
         """Store events and keep rejected ones aside, all in one transaction: returning means committed."""

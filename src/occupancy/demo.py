@@ -16,12 +16,11 @@ import httpx
 import uvicorn
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from occupancy import address, schema
 from occupancy.app import create_app
-from occupancy.database import DEFAULT_ORGANIZATION, Database
+from occupancy.database import DEFAULT_ORGANIZATION, Database, topology_engine
 from occupancy.layout import Layout
 from occupancy.refresh import Refresher
 from occupancy.settings import Settings
@@ -94,7 +93,7 @@ def _on(url: str, settings: Settings, simulation: Simulation, console: Console) 
 
 
 async def _declare(url: str, layout: dict[str, Any]) -> None:
-    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"))
+    engine = topology_engine(url)
     try:
         topology = Topology(async_sessionmaker(engine, expire_on_commit=False), DEFAULT_ORGANIZATION)
         await Layout(topology).apply(layout)

@@ -72,6 +72,22 @@ class Unauthorized(OccupancyError):
     title = "Unauthorized"
 
 
+class Forbidden(OccupancyError):
+    """The request comes from where none may come from."""
+
+    status = 403
+    type = "forbidden"
+    title = "Forbidden"
+
+
+class Busy(OccupancyError):
+    """The service cannot do it now; the same request may succeed a little later."""
+
+    status = 503
+    type = "busy"
+    title = "Busy"
+
+
 class DatabaseUnavailable(OccupancyError):
     """The database cannot be reached, or does not hold the schema of this version."""
 

@@ -6,6 +6,7 @@ One bad event never loses the good ones beside it: each is judged by itself, and
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,10 +16,13 @@ from typing import Any, TypeVar
 from occupancy.errors import InvalidInput
 
 # RFC 3339: an offset is required, since a local time of day does not say when.
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
 _LARGEST_SEQ = 2**63 - 1
 _LONGEST_ID = 200
 _SHOWN = 80
+_LONGEST_NUMBER = 100
 # Marks a payload that is kept as the text of its JSON.
 WRAPPED = "occupancy:json"
 _T = TypeVar("_T")
@@ -88,7 +92,7 @@ def documents(body: bytes) -> list[Any]:
     Raises InvalidInput if the body is not JSON, or `events` is not an array.
     """
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        document = json.loads(body, parse_constant=_refuse_constant, parse_int=_whole, parse_float=_decimal)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"the body is not JSON: {error}", field="body") from error
     if isinstance(document, list):
@@ -113,14 +117,25 @@ def parse_events(documents: Iterable[Any], clock: Clock) -> Parsed:
 
 
 def payload_json(payload: Any) -> str:
-    """The payload as JSON that PostgreSQL's jsonb can hold, whatever text was sent.
+    """The payload as JSON that PostgreSQL's jsonb can hold, whatever text was sent; `sent_payload` is the inverse.
 
-    jsonb has no NUL character and no half surrogate pair; such a payload is kept as the text of its JSON.
+    jsonb has no NUL character and no half surrogate pair; such a payload is kept as the text of its JSON. So is one
+    that looks as if it were kept so.
     """
     text = json.dumps(payload)
-    if "\\u0000" in text or re.search(r"\\ud[89a-f]", text):
+    if "\\u0000" in text or re.search(r"\\ud[89a-f]", text) or _is_wrapped(payload):
         return json.dumps({WRAPPED: text})
     return text
+
+
+def sent_payload(text: str) -> Any:
+    """What was sent, from what `payload_json` made of it."""
+    payload = json.loads(text)
+    return json.loads(payload[WRAPPED]) if _is_wrapped(payload) else payload
+
+
+def _is_wrapped(payload: Any) -> bool:
+    return isinstance(payload, dict) and list(payload) == [WRAPPED]
 
 
 def shown(value: Any) -> str:
@@ -131,6 +146,16 @@ def shown(value: Any) -> str:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _whole(digits: str) -> int | str:
+    # Longer than any number here may be: it stays text, and is judged with its event instead of failing them all.
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else digits
+
+
+def _decimal(digits: str) -> float | str:
+    number = float(digits)
+    return number if math.isfinite(number) else digits
 
 
 def _event(index: int, document: Any, clock: Clock) -> Event:

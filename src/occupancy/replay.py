@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import asyncpg
 
 from occupancy.database import Database, store
-from occupancy.parse import WRAPPED, Clock, parse_events
+from occupancy.parse import Clock, parse_events, sent_payload
 from occupancy.settings import Settings
 
 _EVENTS_PER_BATCH = 5_000
@@ -34,8 +33,9 @@ async def replay_rejected(
     replayed = Replayed()
     async with database.connection() as connection:
         last: int = await connection.fetchval("SELECT coalesce(max(id), 0) FROM occupancy.rejected_event")
-        while await _replay_batch(connection, settings, organization, code, last, replayed):
-            pass
+        after: int | None = 0
+        while after is not None:
+            after = await _replay_batch(connection, settings, organization, code, after, last, replayed)
     return replayed
 
 
@@ -44,41 +44,35 @@ async def _replay_batch(
     settings: Settings,
     organization: int,
     code: str | None,
+    after: int,
     last: int,
     replayed: Replayed,
-) -> bool:
-    # Taken out, judged anew, and put back under a new id if still not countable: so the loop ends at `last`.
+) -> int | None:
+    # Crossings first, rejected events after, as every writer does: so the two cannot wait for each other. What is
+    # rejected for the same reason again is found to be kept already.
     async with connection.transaction():
         rows = await connection.fetch(
             """
-            DELETE FROM occupancy.rejected_event
-            WHERE id IN (
-              SELECT id FROM occupancy.rejected_event
-              WHERE organization = $1 AND ($2::text IS NULL OR code = $2) AND id <= $3
-              ORDER BY id
-              LIMIT $4
-              FOR UPDATE SKIP LOCKED
-            )
-            RETURNING payload
+            SELECT id, code, payload
+            FROM occupancy.rejected_event
+            WHERE organization = $1 AND ($2::text IS NULL OR code = $2) AND id > $3 AND id <= $4
+            ORDER BY id
+            LIMIT $5
             """,
             organization,
             code,
+            after,
             last,
             _EVENTS_PER_BATCH,
         )
         clock = Clock(datetime.now(UTC), settings.max_clock_skew, settings.earliest_event)
         result = await store(
-            connection, organization, parse_events((_sent(row["payload"]) for row in rows), clock)
+            connection, organization, parse_events((sent_payload(row["payload"]) for row in rows), clock)
         )
+        again = {event.index: event.code for event in result.rejected}
+        gone = [row["id"] for index, row in enumerate(rows) if again.get(index) != row["code"]]
+        await connection.execute("DELETE FROM occupancy.rejected_event WHERE id = ANY ($1)", gone)
     replayed.accepted += result.accepted
     replayed.duplicates += result.duplicates
     replayed.still_rejected += len(result.rejected)
-    return bool(rows)
-
-
-def _sent(payload: str) -> object:
-    """What was sent: the inverse of `parse.payload_json`."""
-    document = json.loads(payload)
-    if isinstance(document, dict) and list(document) == [WRAPPED]:
-        return json.loads(document[WRAPPED])
-    return document
+    return rows[-1]["id"] if rows else None

@@ -6,6 +6,7 @@ revisions only; functions, triggers, views and jobs hold no data and are applied
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -79,6 +79,27 @@ async def apply_logic(connection: asyncpg.Connection) -> None:
         await _drop_forgotten_functions(connection)
         for file in logic_files():
             await connection.execute(file.read_text())
+        if await connection.fetchval("SELECT to_regclass('occupancy.alembic_version')") is not None:
+            await connection.execute(f"COMMENT ON TABLE occupancy.alembic_version IS '{logic_version()}'")
+
+
+def logic_version() -> str:
+    """A digest of all functions, triggers, views and jobs: what a database must hold besides the revision."""
+    digest = hashlib.sha256()
+    for file in logic_files():
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+async def missing(connection: asyncpg.Connection) -> str | None:
+    """What the database lacks for this version, in words; None if it lacks nothing."""
+    revision = await current_revision(connection)
+    if revision != head_revision():
+        return f"it is at revision {revision or 'none'}, this version needs {head_revision()}"
+    logic = await connection.fetchval(
+        "SELECT obj_description('occupancy.alembic_version'::regclass, 'pg_class')"
+    )
+    return None if logic == logic_version() else "its functions are not those of this version"
 
 
 async def _drop_forgotten_functions(connection: asyncpg.Connection) -> None:
@@ -137,7 +158,9 @@ async def _connect(url: str) -> asyncpg.Connection:
 
 
 async def _run_revisions(url: str, revision: str) -> None:
-    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), poolclass=NullPool)
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), poolclass=NullPool
+    )
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_upgrade, revision)

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AwareDatetime, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """What can be set. A field `name` is the variable `OCCUPANCY_NAME`; durations are `HH:MM:SS` or ISO 8601 (`PT2M`)."""
+    """What can be set. A field `name` is `OCCUPANCY_NAME`; durations are `HH:MM:SS` or ISO 8601 (`PT2M`)."""
 
     model_config = SettingsConfigDict(env_prefix="OCCUPANCY_", extra="ignore")
 
@@ -48,8 +48,8 @@ class Settings(BaseSettings):
         ge=timedelta(0),
         description="An event further in the future is kept aside as future_time: its DPU's clock is wrong.",
     )
-    earliest_event: datetime = Field(
-        default=datetime(2000, 1, 1, tzinfo=UTC),
+    earliest_event: AwareDatetime = Field(
+        default=datetime(2015, 1, 1, tzinfo=UTC),
         description="An event before this instant is kept aside as past_time: its DPU's clock was reset.",
     )
 

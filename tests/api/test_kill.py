@@ -186,6 +186,7 @@ async def test_what_was_acknowledged_is_there_once_after_a_kill(tmp_path: Path, 
                     pid = database.status().pid
                     assert pid is not None
                     os.kill(pid, signal.SIGKILL)
+                    _wait_for_end(database)
                     database.start()
             _wait_for_more(device)
         finally:
@@ -194,6 +195,13 @@ async def test_what_was_acknowledged_is_there_once_after_a_kill(tmp_path: Path, 
         assert not device.is_alive()
         assert device.failures >= ROUNDS, "nothing was being sent when the process was killed"
         await _check(url, spaces, device.acknowledged)
+
+
+def _wait_for_end(database: EmbeddedDatabase) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while database.status().running:
+        assert time.monotonic() < deadline, "the database outlived SIGKILL"
+        time.sleep(0.01)
 
 
 def _wait_for_more(device: _Device) -> None:

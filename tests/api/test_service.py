@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+import asyncpg
 import httpx
 import pytest
 from asgi_lifespan import LifespanManager
@@ -10,6 +13,7 @@ from pydantic import ValidationError
 from occupancy.app import create_app
 from occupancy.errors import DatabaseUnavailable
 from occupancy.settings import Settings
+from tests.conftest import KEY
 
 
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic YTpi", "Bearer ä"])
@@ -55,13 +59,68 @@ async def test_an_unknown_path_and_method_are_problems(client: httpx.AsyncClient
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_without_a_key_only_names_of_this_machine_are_answered(database_url: str) -> None:
+async def _in_chunks() -> AsyncIterator[bytes]:
+    """A body that does not say beforehand how long it is."""
+    for _ in range(20):
+        yield b" " * 100
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/spaces/{space}/resets", "/v1/dpus/d/placements"])
+async def test_a_body_that_is_too_large_is_refused_whole(
+    database_url: str, settings: Settings, path: str
+) -> None:
+    service = create_app(settings.model_copy(update={"max_body_bytes": 1000}), database_url)
+    async with LifespanManager(service) as manager:
+        transport = httpx.ASGITransport(app=manager.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as caller:
+            body = {"content": b"[" + b" " * 2000 + b"]", "headers": {"Content-Type": "application/json"}}
+            assert (await caller.post(path, json=[])).status_code == 401
+            caller.headers["Authorization"] = f"Bearer {KEY}"
+            for sent in (body, body | {"content": _in_chunks()}):
+                answer = await caller.post(path, **sent)
+                assert answer.status_code == 413
+                assert answer.json()["type"] == "urn:occupancy:problem:too-large"
+                assert answer.json()["field"] == "body"
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "status"),
+    [
+        ("http://127.0.0.1/v1/spaces", {}, 200),
+        ("http://localhost:8000/v1/spaces", {"Origin": "http://localhost:3000"}, 200),
+        ("http://[::1]:8000/v1/spaces", {}, 200),
+        ("http://rebound.example/v1/spaces", {}, 403),
+        ("http://127.0.0.1/v1/spaces", {"Origin": "https://elsewhere.example"}, 403),
+        ("http://127.0.0.1/v1/spaces", {"Origin": "null"}, 403),
+        ("http://127.0.0.1/v1/spaces", {"Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+async def test_without_a_key_only_this_machine_is_answered(
+    database_url: str, url: str, headers: dict[str, str], status: int
+) -> None:
     open_service = create_app(Settings(api_key=None, refresh="off"), database_url)
     async with LifespanManager(open_service) as manager:
         transport = httpx.ASGITransport(app=manager.app)
         async with httpx.AsyncClient(transport=transport) as caller:
-            assert (await caller.get("http://127.0.0.1/v1/spaces")).status_code == 200
-            assert (await caller.get("http://rebound.example/v1/spaces")).status_code == 400
+            answer = await caller.get(url, headers=headers)
+            assert answer.status_code == status
+            if status == 403:
+                assert answer.json()["type"] == "urn:occupancy:problem:forbidden"
+
+
+async def test_functions_of_another_version_are_noticed(
+    client: httpx.AsyncClient, connection: asyncpg.Connection
+) -> None:
+    assert (await client.get("/readyz")).status_code == 200
+    async with connection.transaction():
+        stamp = await connection.fetchval("SELECT obj_description('occupancy.alembic_version'::regclass)")
+    await connection.execute("COMMENT ON TABLE occupancy.alembic_version IS 'older'")
+    try:
+        answer = await client.get("/readyz")
+        assert answer.status_code == 503
+        assert "occupancy migrate" in answer.json()["detail"]
+    finally:
+        await connection.execute(f"COMMENT ON TABLE occupancy.alembic_version IS '{stamp}'")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])  # noqa: S104

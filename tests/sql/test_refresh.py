@@ -160,6 +160,42 @@ async def test_a_refresher_that_lost_its_lease_is_stopped(connection: asyncpg.Co
             await connection.fetchval(f"SELECT occupancy.{step}", frozen)
 
 
+async def test_a_clock_that_was_ahead_is_got_over(
+    connection: asyncpg.Connection, database: Database, settings: Settings
+) -> None:
+    spaces = await _some_days(connection)
+    await connection.execute('CALL occupancy.refresh_aggregates(0, \'{"lag": "-365 days"}\')')
+    assert await connection.fetchval(
+        "SELECT read_before > now() + INTERVAL '300 days' FROM occupancy.horizon"
+    )
+    await connection.execute("UPDATE occupancy.refresher SET refreshed_at = now() + INTERVAL '1 year'")
+    assert await Refresher(database, settings).run_once()
+    assert await connection.fetchval(
+        "SELECT greatest(write_before, read_before) <= now() FROM occupancy.horizon"
+    )
+    await connection.execute(
+        "SELECT * FROM occupancy.ingest_crossings(1, '{283}', ARRAY[now()], '{1}'::smallint[], '{0}'::bigint[])"
+    )
+    assert await connection.fetchval("SELECT count(*) FROM occupancy.stale") == 0, (
+        "what is in time is not late"
+    )
+    net = "SELECT (occupancy.count_at($1, now())).net = (occupancy.recount_at($1, now())).net"
+    assert await connection.fetchval(net, spaces[0])
+
+
+@pytest.mark.parametrize("step", ["repair_next", "materialize_next"])
+async def test_a_step_less_than_a_bucket_is_refused(connection: asyncpg.Connection, step: str) -> None:
+    holder = uuid4()
+    await connection.execute("SELECT occupancy.take_refresh($1, '0')", holder)
+    with pytest.raises(asyncpg.InvalidParameterValueError, match="less than a bucket"):
+        await connection.execute(f"SELECT occupancy.{step}($1, '14 minutes')", holder)
+
+
+async def test_an_unknown_space_has_no_count(connection: asyncpg.Connection) -> None:
+    with pytest.raises(asyncpg.NoDataFoundError, match="no space 999"):
+        await connection.fetchrow("SELECT * FROM occupancy.count_at(999, now())")
+
+
 async def test_the_job_does_the_same_in_one_call(connection: asyncpg.Connection, database: Database) -> None:
     await _some_days(connection)
     await connection.execute('CALL occupancy.refresh_aggregates(0, \'{"lag": "0"}\')')

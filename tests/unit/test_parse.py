@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occupancy.errors import InvalidInput
-from occupancy.parse import Clock, Parsed, documents, parse_events, parse_timestamp, payload_json
+from occupancy.parse import (
+    WRAPPED,
+    Clock,
+    Parsed,
+    documents,
+    parse_events,
+    parse_timestamp,
+    payload_json,
+    sent_payload,
+)
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 CLOCK = Clock(NOW, timedelta(minutes=5), datetime(2000, 1, 1, tzinfo=UTC))
@@ -40,6 +49,7 @@ def test_an_event_without_seq_has_seq_0() -> None:
         ({"direction": "1"}, "invalid_direction", '"1"'),
         ({"direction": 1.0}, "invalid_direction", "1.0"),
         ({"direction": None}, "invalid_direction", "null"),
+        ({"timestamp": "2026-03-02T11:00:00+00:99"}, "invalid_timestamp", "+00:99"),
         ({"dpu_id": 283}, "invalid_dpu_id", "283"),
         ({"dpu_id": ""}, "invalid_dpu_id", '""'),
         ({"dpu_id": "a\x00b"}, "invalid_dpu_id", "u0000"),
@@ -107,9 +117,31 @@ def test_a_body_that_is_not_json_is_refused_whole(body: bytes) -> None:
     assert caught.value.field in {"body", "events"}
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(st.characters()), st.lists, max_leaves=5))
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters()),
+    lambda part: st.lists(part) | st.dictionaries(st.sampled_from(["a", "\x00", WRAPPED]), part),
+    max_leaves=5,
+)
+
+
+@given(_JSON)
 def test_every_payload_can_be_kept_as_jsonb(payload: Any) -> None:
     text = payload_json(payload)
     assert "\\u0000" not in text.replace("\\\\u0000", "")
-    kept = json.loads(text)
-    assert kept == payload or json.loads(kept["occupancy:json"]) == payload
+    assert sent_payload(text) == payload
+
+
+@pytest.mark.parametrize(
+    "payload", [{WRAPPED: 5}, {WRAPPED: "{"}, {WRAPPED: {WRAPPED: 1}}, {WRAPPED: 1, "more": 2}]
+)
+def test_a_payload_that_looks_wrapped_comes_back_as_it_was(payload: Any) -> None:
+    assert sent_payload(payload_json(payload)) == payload
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 5000])
+def test_a_number_that_nothing_can_hold_is_judged_with_its_event(number: str) -> None:
+    given = documents(f'[{json.dumps(GOOD)}, {{"dpu_id": "283", "direction": {number}}}]'.encode())
+    parsed = parse(*given)
+    assert len(parsed.events) == 1
+    (rejected,) = parsed.rejected
+    assert json.loads(payload_json(rejected.payload))["direction"] == number

@@ -13,6 +13,7 @@ from occupancy.api.pagination import decode_cursor, encode_cursor
 from occupancy.api.times import AtQuery, ZoneQuery, instant, zone
 from occupancy.database import DEFAULT_ORGANIZATION, Count, Database
 from occupancy.errors import InvalidInput, NotFound
+from occupancy.topology.values import Id
 
 router = APIRouter(tags=["counts"])
 
@@ -59,7 +60,7 @@ def _answer(count: Count, tz: tzinfo) -> CountAnswer:
 
 @router.get("/spaces/{space_id}/count")
 async def count_at(
-    request: Request, space_id: Annotated[str, Path()], at: AtQuery = None, tz: ZoneQuery = None
+    request: Request, space_id: Annotated[Id, Path()], at: AtQuery = None, tz: ZoneQuery = None
 ) -> CountAnswer:
     """How many people were in the space at the instant."""
     database: Database = request.app.state.database
@@ -78,7 +79,7 @@ async def counts_at(
     space_id: Annotated[
         list[str] | None, Query(description="Space ids, separated by commas or given several times.")
     ] = None,
-    parent_id: Annotated[str | None, Query(description="The children of this space.")] = None,
+    parent_id: Annotated[Id | None, Query(description="The children of this space.")] = None,
     tz: ZoneQuery = None,
     limit: Annotated[int, Query(ge=1, le=_MOST_SPACES)] = 100,
     cursor: Annotated[
@@ -111,6 +112,9 @@ async def counts_at(
 def _ids(given: list[str]) -> list[str]:
     ids = [name for text in given for name in text.split(",") if name]
     unique = list(dict.fromkeys(ids))
+    for name in unique:
+        if not name.isprintable():
+            raise InvalidInput("an id has no control characters", field="space_id", value=name)
     if not unique:
         raise InvalidInput("space_id names no space", field="space_id", value=",".join(given))
     if len(unique) > _MOST_SPACES:

@@ -36,15 +36,20 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
+def answer(error: OccupancyError) -> JSONResponse:
+    """The problem that an error is."""
+    value = None if error.value is None else shown(error.value)
+    response = problem(error.status, error.type, error.title, error.detail, field=error.field, value=value)
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if error.status == 503:
+        response.headers["Retry-After"] = "5"
+    return response
+
+
 async def _known(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OccupancyError)  # noqa: S101
-    value = None if error.value is None else shown(error.value)
-    answer = problem(error.status, error.type, error.title, error.detail, field=error.field, value=value)
-    if isinstance(error, Unauthorized):
-        answer.headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, DatabaseUnavailable):
-        answer.headers["Retry-After"] = "5"
-    return answer
+    return answer(error)
 
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
@@ -65,16 +70,27 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
 def _fault(fault: dict[str, Any]) -> dict[str, Any]:
     # The first part says where the field is (body, query, path): the caller knows its name.
     parts = [str(part) for part in fault["loc"][1:]] or [str(fault["loc"][0])]
+    if fault["type"] == "json_invalid":
+        return {
+            "field": "body",
+            "detail": f"not JSON: {fault.get('ctx', {}).get('error', '')}",
+            "value": None,
+        }
     given = None if fault["type"] == "missing" else shown(fault.get("input"))
     return {"field": ".".join(parts), "detail": fault["msg"], "value": given}
 
 
 async def _http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
-    kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
-    answer = problem(error.status_code, kind, str(error.detail), str(error.detail))
-    answer.headers.update(error.headers or {})
-    return answer
+    kinds = {404: "not-found", 405: "method-not-allowed"}
+    response = problem(
+        error.status_code,
+        kinds.get(error.status_code, "http-error"),
+        str(error.detail),
+        str(error.detail),
+    )
+    response.headers.update(error.headers or {})
+    return response
 
 
 async def _database(request: Request, error: Exception) -> JSONResponse:

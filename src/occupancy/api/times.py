@@ -11,6 +11,9 @@ from fastapi import Query
 from occupancy.errors import InvalidInput
 from occupancy.parse import parse_timestamp
 
+# Before every event; earlier years have no place in the arithmetic of time zones.
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+
 AtQuery = Annotated[
     str | None, Query(description="Instant, RFC 3339 with an offset; default: now. Up to and including it.")
 ]
@@ -32,6 +35,8 @@ def instant(text: str | None, field: str, max_skew: timedelta) -> datetime:
         at = parse_timestamp(text.replace(" ", "+") if text[-6:-5] == " " else text)
     except ValueError as error:
         raise InvalidInput(f"{field}: {error}", field=field, value=text) from error
+    if at < _EARLIEST:
+        raise InvalidInput(f"{field} is before {_EARLIEST.isoformat()}", field=field, value=text)
     if at > now + max_skew:
         raise InvalidInput(f"{field} is in the future", field=field, value=text)
     return at

@@ -13,7 +13,7 @@ from sqlalchemy import exc as sqlalchemy_errors
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from occupancy.errors import DatabaseUnavailable, NotFound, OccupancyError, UnknownReference, translated
+from occupancy.errors import Busy, DatabaseUnavailable, NotFound, OccupancyError, UnknownReference, translated
 from occupancy.models import Doorway, Dpu, Space
 
 Named = TypeVar("Named", Space, Doorway, Dpu)
@@ -64,7 +64,9 @@ class Store:
             if known is None:
                 raise
             raise known from error
-        except (OSError, sqlalchemy_errors.TimeoutError) as error:
+        except sqlalchemy_errors.TimeoutError as error:
+            raise Busy("the database did not answer in time") from error
+        except OSError as error:
             raise DatabaseUnavailable("the database cannot be reached") from error
 
     async def find(self, session: AsyncSession, kind: type[Named], given: str) -> Named | None:
@@ -114,6 +116,8 @@ def _in_callers_words(error: sqlalchemy_errors.DBAPIError, given: Mapping[str, A
     cause = getattr(error.orig, "__cause__", None)
     if error.connection_invalidated or isinstance(cause, _CONNECTION_LOST):
         return DatabaseUnavailable("the database cannot be reached")
+    if isinstance(cause, asyncpg.LockNotAvailableError):
+        return Busy("another change of spaces, doorways or placements is under way")
     known = translated(cause) if isinstance(cause, asyncpg.PostgresError) else None
     if known is not None and known.field is not None:
         known.value = given.get(known.field)
