@@ -74,4 +74,4 @@ async def test_a_doorway_with_a_past_placement_stays(client: Client) -> None:
     await client.post("/v1/dpus/283/placements", json=past)
     answer = await client.delete("/v1/doorways/Z")
     assert answer.status_code == 409
-    assert (answer.json()["field"], answer.json()["value"]) == ("doorway_id", '"Z"')
+    assert (answer.json()["field"], answer.json()["value"]) == ("doorway_id", "Z")

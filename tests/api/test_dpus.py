@@ -111,7 +111,7 @@ async def test_a_placement_that_ends_first_is_refused_as_such_whatever_is_in_its
     await hang(client, from_=JANUARY, to=APRIL)
     answer = await hang(client, "Z", "a", from_=MARCH, to=FEBRUARY)
     assert answer.status_code == 422
-    assert (answer.json()["field"], answer.json()["value"]) == ("to", f'"{FEBRUARY}"')
+    assert (answer.json()["field"], answer.json()["value"]) == ("to", f"{FEBRUARY}")
 
 
 async def test_a_closed_placement_is_not_shortened(client: Client) -> None:
@@ -170,7 +170,7 @@ async def test_a_correction_that_overlaps_another_placement_is_refused(client: C
     body = {"doorway_id": "X", "facing": "b", "from": JANUARY, "to": MARCH}
     overlapping = await client.put(path, json=body)
     assert overlapping.status_code == 409
-    assert (overlapping.json()["field"], overlapping.json()["value"]) == ("from", f'"{JANUARY}"')
+    assert (overlapping.json()["field"], overlapping.json()["value"]) == ("from", f"{JANUARY}")
     assert (await client.put(path, json={**body, "to": JANUARY})).json()["field"] == "to"
     del body["to"]
     assert (await client.put(path, json=body)).json()["field"] == "to"

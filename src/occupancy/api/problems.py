@@ -16,6 +16,8 @@ from starlette.exceptions import HTTPException
 from occupancy.errors import DatabaseUnavailable, OccupancyError, Unauthorized
 from occupancy.parse import shown
 
+_LONGEST_VALUE = 200
+
 _log = logging.getLogger(__name__)
 
 
@@ -24,6 +26,16 @@ def problem(status: int, kind: str, title: str, detail: str, **more: Any) -> JSO
     body = {"type": f"urn:occupancy:problem:{kind}", "title": title, "status": status, "detail": detail}
     body |= {name: value for name, value in more.items() if value is not None}
     return JSONResponse(jsonable_encoder(body), status, media_type="application/problem+json")
+
+
+def _readable(value: Any) -> Any:
+    """A value as the caller gave it, or the beginning of it where it is long."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if not isinstance(value, str):
+        return shown(value)
+    # half a surrogate pair cannot be sent back
+    return value[:_LONGEST_VALUE].encode(errors="replace").decode()
 
 
 def install(app: FastAPI) -> None:
@@ -38,8 +50,9 @@ def install(app: FastAPI) -> None:
 
 def answer(error: OccupancyError) -> JSONResponse:
     """The problem that an error is."""
-    value = None if error.value is None else shown(error.value)
-    response = problem(error.status, error.type, error.title, error.detail, field=error.field, value=value)
+    response = problem(
+        error.status, error.type, error.title, error.detail, field=error.field, value=_readable(error.value)
+    )
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"
     if error.status == 503:
@@ -76,7 +89,7 @@ def _fault(fault: dict[str, Any]) -> dict[str, Any]:
             "detail": f"not JSON: {fault.get('ctx', {}).get('error', '')}",
             "value": None,
         }
-    given = None if fault["type"] == "missing" else shown(fault.get("input"))
+    given = None if fault["type"] == "missing" else _readable(fault.get("input"))
     return {"field": ".".join(parts), "detail": fault["msg"], "value": given}
 
 

@@ -1,0 +1,215 @@
+"""The commands, from a layout file to a checked count."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from occupancy import cli
+from tests.conftest import empty
+
+LAYOUT = """
+spaces:
+  - {space_id: A}
+  - {space_id: B}
+doorways:
+  - {doorway_id: X, side_a: A, side_b: null}
+  - {doorway_id: Z, side_a: A, side_b: B}
+dpus:
+  - {dpu_id: 283, placements: [{doorway_id: X, facing: a, from: null}]}
+"""
+EVENTS = """timestamp,direction,dpu_id
+2026-03-02T11:00:00Z,1,283
+2026-03-02T11:01:00Z,1,283
+2026-03-02T11:01:00Z,1,283
+2026-03-02T11:02:00Z,2,283
+2026-03-02T11:03:00Z,-1,423
+not a time,1,283
+"""
+
+
+@pytest.fixture
+def run(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    async def clean() -> None:
+        connection = await asyncpg.connect(migrated_url)
+        try:
+            await empty(connection)
+        finally:
+            await connection.close()
+
+    asyncio.run(clean())
+    monkeypatch.setenv("OCCUPANCY_DATABASE_URL", migrated_url)
+    return CliRunner()
+
+
+def _net(url: str, space_id: str) -> int:
+    async def ask() -> int:
+        connection = await asyncpg.connect(url)
+        try:
+            net: int = await connection.fetchval(
+                "SELECT (occupancy.count_at(id, $2)).net FROM occupancy.space WHERE space_id = $1",
+                space_id,
+                datetime(2026, 3, 2, 12, tzinfo=UTC),
+            )
+            return net
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def _ok(run: CliRunner, *arguments: str) -> str:
+    result = run.invoke(cli.app, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_from_a_layout_file_to_a_checked_count(run: CliRunner, migrated_url: str, tmp_path: Path) -> None:
+    layout, events = tmp_path / "layout.yaml", tmp_path / "events.csv"
+    layout.write_text(LAYOUT)
+    events.write_text(EVENTS)
+
+    assert "would be made" in _ok(run, "apply", "--dry-run", str(layout))
+    assert "6 changes made" in _ok(run, "apply", str(layout))
+    assert "nothing to change" in _ok(run, "apply", str(layout))
+
+    first = _ok(run, "import", str(events))
+    assert "accepted 2, duplicates 1, rejected 3" in first
+    for code in (
+        "invalid_direction: 1",
+        "unknown_dpu: 1",
+        "invalid_timestamp: 1",
+        "line 5: invalid_direction",
+    ):
+        assert code in first
+    assert "accepted 0, duplicates 3, rejected 3" in _ok(run, "import", str(events))
+    assert _net(migrated_url, "A") == 2
+
+    document = yaml.safe_load(LAYOUT)
+    document["dpus"].append(
+        {"dpu_id": "423", "placements": [{"doorway_id": "Z", "facing": "a", "from": None}]}
+    )
+    document["dpus"][0]["dpu_id"] = "283"
+    layout.write_text(yaml.safe_dump(document))
+    assert "2 changes made" in _ok(run, "apply", str(layout))
+    assert "accepted 1, duplicates 0, still rejected 2" in _ok(run, "replay-rejected")
+    assert (_net(migrated_url, "A"), _net(migrated_url, "B")) == (1, 1)
+
+    assert "refreshed" in _ok(run, "refresh")
+    assert "marked 2 spaces" in _ok(
+        run, "refresh", "--rebuild", "2026-03-01T00:00:00Z", "2026-03-03T00:00:00Z"
+    )
+    assert "agree" in _ok(run, "check")
+    assert (_net(migrated_url, "A"), _net(migrated_url, "B")) == (1, 1)
+
+    exported = tmp_path / "exported.yaml"
+    _ok(run, "export-layout", str(exported))
+    assert "nothing to change" in _ok(run, "apply", str(exported))
+
+
+def test_check_says_what_differs_and_fails(run: CliRunner, migrated_url: str, tmp_path: Path) -> None:
+    layout, events = tmp_path / "layout.yaml", tmp_path / "events.csv"
+    layout.write_text(LAYOUT)
+    events.write_text(EVENTS)
+    for command in (["apply", str(layout)], ["import", str(events)], ["refresh"]):
+        _ok(run, *command)
+
+    async def spoil() -> None:
+        connection = await asyncpg.connect(migrated_url)
+        try:
+            table = await connection.fetchval("SELECT occupancy.flow_table('15m')::text")
+            await connection.execute(f"UPDATE {table} SET entries = entries + 1")
+        finally:
+            await connection.close()
+
+    asyncio.run(spoil())
+    result = run.invoke(cli.app, ["check"])
+    assert result.exit_code == 1
+    assert "15m" in result.output
+    assert "--rebuild" in result.output
+
+
+def test_a_simulation_can_be_applied_and_imported(run: CliRunner, migrated_url: str, tmp_path: Path) -> None:
+    _ok(run, "simulate", str(tmp_path), "--people", "10", "--floors", "1", "--rooms", "2", "--reversed-dpu")
+    _ok(run, "apply", str(tmp_path / "layout.yaml"))
+    _ok(run, "import", str(tmp_path / "events.csv"))
+    assert "1 changes made" in _ok(run, "apply", str(tmp_path / "corrected-layout.yaml"))
+    truth = [line.split(",") for line in (tmp_path / "truth.csv").read_text().splitlines()[1:]]
+
+    async def differing() -> int:
+        connection = await asyncpg.connect(migrated_url)
+        try:
+            wrong = 0
+            for timestamp, space_id, count in truth[:: max(1, len(truth) // 60)]:
+                net = await connection.fetchval(
+                    "SELECT (occupancy.count_at(id, $2)).net FROM occupancy.space WHERE space_id = $1",
+                    space_id,
+                    datetime.fromisoformat(timestamp),
+                )
+                wrong += net != int(count)
+            return wrong
+        finally:
+            await connection.close()
+
+    assert len(truth) > 60
+    assert asyncio.run(differing()) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["apply", "{file}"], ["doorways[0].side_a", "nowhere"]),
+        (["import", "{file}"], ["timestamp is missing"]),
+        (
+            ["refresh", "--rebuild", "2026-03-02T00:00:00Z", "2026-03-01T00:00:00Z"],
+            ["FROM must be before TO"],
+        ),
+    ],
+)
+def test_an_error_names_the_field_and_the_value(
+    run: CliRunner,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    words: list[str],
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("doorways: [{doorway_id: X, side_a: nowhere, side_b: null}]\n")
+    command = [argument.replace("{file}", str(file)) for argument in arguments]
+    monkeypatch.setattr("sys.argv", ["occupancy", *command])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    shown = " ".join(capsys.readouterr().err.split())
+    for word in words:
+        assert word in shown
+
+
+def test_a_wrong_setting_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCCUPANCY_REFRESH_LAG", "soon")
+    monkeypatch.setattr("sys.argv", ["occupancy", "db", "status"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert "OCCUPANCY_REFRESH_LAG" in capsys.readouterr().err
+
+
+def test_without_a_database_it_is_said_how_to_get_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("OCCUPANCY_DATABASE_URL", raising=False)
+    monkeypatch.setenv("OCCUPANCY_EMBEDDED_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["occupancy", "refresh"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert "occupancy db start" in " ".join(capsys.readouterr().err.split())
