@@ -29,6 +29,8 @@ async def room(connection: asyncpg.Connection) -> int:
     times = [NOW - timedelta(days=2 * step, seconds=1) for step in range(70)]
     times += [NOW - timedelta(minutes=minute) for minute in range(30)]
     times += [PAST - timedelta(minutes=minute) for minute in range(30)]
+    # just outside the quarters that are asked for, so that reading one too many shows
+    times += [day.replace(hour=0, minute=0) - timedelta(minutes=10) for day in (NOW, PAST)]
     await connection.execute(
         "SELECT * FROM occupancy.ingest_crossings(1, array_fill('283'::text, ARRAY[$1::int]), $2, $3, $4)",
         len(times),
