@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
@@ -52,7 +53,7 @@ def main() -> None:
         app()
     except (OccupancyError, EmbeddedError) as error:
         field = getattr(error, "field", None)
-        named = f" [dim](field {escape(field)})[/]" if field else ""
+        named = f" [dim](field {escape(field)})[/]" if field and field not in str(error) else ""
         _err.print(f"[bold red]error:[/] {escape(str(error))}{named}", highlight=False)
         sys.exit(1)
     except ValidationError as error:
@@ -124,7 +125,23 @@ def serve(
     url = address.database_url(settings)
     if migrate_first:
         asyncio.run(schema.migrate(url))
+    _refuse_taken_port(settings)
     uvicorn.run(create_app(settings, url), host=settings.host, port=settings.port, server_header=False)
+
+
+def _refuse_taken_port(settings: Settings) -> None:
+    try:
+        socket.create_server((settings.host, settings.port), family=_family(settings.host)).close()
+    except OSError as error:
+        raise InvalidInput(
+            f"OCCUPANCY_PORT: cannot listen on {settings.host}, port {settings.port}: {error.strerror}",
+            field="OCCUPANCY_PORT",
+            value=settings.port,
+        ) from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 @db_app.command("start")
@@ -233,8 +250,13 @@ def apply(
 
 
 @app.command("export-layout")
-def export_layout(file: Annotated[Path | None, typer.Argument(dir_okay=False, writable=True)] = None) -> None:
+def export_layout(
+    file: Annotated[Path | None, typer.Argument(dir_okay=False, writable=True)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over the file if it is there.")] = False,
+) -> None:
     """Write all spaces, doorways, DPUs and placements as a layout file, or print them."""
+    if file is not None and file.exists() and not force:
+        raise InvalidInput(f"{file} is there already: --force writes over it", field="file", value=str(file))
     document = _with_topology(lambda topology: Layout(topology).export())
     text = write_yaml(document)
     if file is None:

@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _guard_the_network(self) -> Self:
         if self.api_key is None and not _is_loopback(self.host):
-            message = f"host {self.host!r} is not a loopback address: set OCCUPANCY_API_KEY first"
+            message = f"OCCUPANCY_HOST {self.host!r} is not a loopback address: set OCCUPANCY_API_KEY first"
             raise ValueError(message)
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -111,6 +112,8 @@ def test_from_a_layout_file_to_a_checked_count(run: CliRunner, migrated_url: str
     exported = tmp_path / "exported.yaml"
     _ok(run, "export-layout", str(exported))
     assert "nothing to change" in _ok(run, "apply", str(exported))
+    assert run.invoke(cli.app, ["export-layout", str(exported)]).exit_code != 0, "written over without a word"
+    _ok(run, "export-layout", "--force", str(exported))
 
 
 def test_check_says_what_differs_and_fails(run: CliRunner, migrated_url: str, tmp_path: Path) -> None:
@@ -190,6 +193,18 @@ def test_an_error_names_the_field_and_the_value(
     shown = " ".join(capsys.readouterr().err.split())
     for word in words:
         assert word in shown
+
+
+def test_a_taken_port_is_named(
+    run: CliRunner, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("OCCUPANCY_PORT", str(taken.getsockname()[1]))
+        monkeypatch.setattr("sys.argv", ["occupancy", "serve"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    assert ended.value.code == 1
+    assert "OCCUPANCY_PORT" in capsys.readouterr().err
 
 
 def test_a_wrong_setting_is_named(

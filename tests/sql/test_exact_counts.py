@@ -105,10 +105,6 @@ _MUTATIONS = {
         "count_at", "(space, after_time + instant, ", "(space, after_time, "
     ),
     "a crossing at the very instant asked for does not count": Mutation("count_at", "at + instant", "at"),
-    "a bucket that begins at a reset is taken whole": Mutation(
-        "whole_buckets", "time_bucket('15 minutes', after_time) + INTERVAL '15 minutes'",
-        "time_bucket('15 minutes', after_time + INTERVAL '15 minutes' - instant)",
-    ),
 }  # fmt: skip
 
 

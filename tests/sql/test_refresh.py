@@ -196,6 +196,23 @@ async def test_an_unknown_space_has_no_count(connection: asyncpg.Connection) -> 
         await connection.fetchrow("SELECT * FROM occupancy.count_at(999, now())")
 
 
+async def test_a_crossing_at_the_instant_of_a_reset_was_before_it(
+    connection: asyncpg.Connection, database: Database, settings: Settings
+) -> None:
+    """Also where a bucket begins at that instant: it holds the crossing, so it may not be taken whole."""
+    space_a, _ = await two_rooms(connection)
+    at = START + timedelta(minutes=30)
+    await connection.execute(
+        "SELECT * FROM occupancy.ingest_crossings(1, '{283,283}', $1, '{1,1}'::smallint[], '{0,0}'::bigint[])",
+        [at, at + timedelta(minutes=5)],
+    )
+    await connection.execute("INSERT INTO occupancy.reset (space, at, count) VALUES ($1, $2, 7)", space_a, at)
+    await Refresher(database, settings).run_once()
+    net = "SELECT net FROM occupancy.count_at($1, $2)"
+    for later, people in ((timedelta(0), 7), (timedelta(minutes=5), 8), (timedelta(hours=2), 8)):
+        assert await connection.fetchval(net, space_a, at + later) == people
+
+
 async def test_the_job_does_the_same_in_one_call(connection: asyncpg.Connection, database: Database) -> None:
     await _some_days(connection)
     await connection.execute('CALL occupancy.refresh_aggregates(0, \'{"lag": "0"}\')')
