@@ -233,8 +233,8 @@ def _plot(cases: Sequence[Case], target: Path) -> None:
         medians = [statistics.median(case.samples[kind]) for case in cases]
         tails = [statistics.quantiles(case.samples[kind], n=20)[18] for case in cases]
         above = [tail - median for tail, median in zip(tails, medians, strict=True)]
-        places = [i + 0.27 * (offset - 1) for i in range(len(cases))]
-        axes.bar(places, medians, width=0.25, label=label, yerr=[[0] * len(cases), above], capsize=3)
+        places = [i + 0.2 * (offset - (len(labels) - 1) / 2) for i in range(len(cases))]
+        axes.bar(places, medians, width=0.18, label=label, yerr=[[0] * len(cases), above], capsize=3)
     axes.set_xticks(
         range(len(cases)), [f"{case.name}\n{case.events / 1e6:.1f} million events" for case in cases]
     )
