@@ -14,7 +14,8 @@ BEGIN
         free.holder IS NULL
         OR free.held_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + occupancy.refresh_lease()
       )
-      AND free.refreshed_at NOT BETWEEN clock_timestamp() - due_after AND clock_timestamp()
+      -- not at the first bound: a refresh that ended at this very instant is due again at once if due_after is 0
+      AND NOT (free.refreshed_at > clock_timestamp() - due_after AND free.refreshed_at <= clock_timestamp())
     FOR UPDATE SKIP LOCKED
   );
   RETURN FOUND;
