@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import asyncpg
@@ -83,6 +84,7 @@ async def apply_logic(connection: asyncpg.Connection) -> None:
             await connection.execute(f"COMMENT ON TABLE occupancy.alembic_version IS '{logic_version()}'")
 
 
+@cache
 def logic_version() -> str:
     """A digest of all functions, triggers, views and jobs: what a database must hold besides the revision."""
     digest = hashlib.sha256()
@@ -119,6 +121,7 @@ def _alembic_config() -> Config:
     return config
 
 
+@cache
 def head_revision() -> str:
     """The revision that this version of the service needs."""
     head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
