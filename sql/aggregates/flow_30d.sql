@@ -10,21 +10,51 @@ SELECT
   public.time_bucket(INTERVAL '30 days', flow_1d.bucket) AS bucket,
   sum(flow_1d.entries)::integer AS entries,
   sum(flow_1d.exits)::integer AS exits,
-  max(flow_1d.last_crossing) AS last_crossing
+  max(flow_1d.last_crossing) AS last_crossing,
+  sum(
+    flow_1d.person_microseconds + (flow_1d.entries - flow_1d.exits)::numeric * occupancy.microseconds(
+      public.time_bucket(INTERVAL '30 days', flow_1d.bucket) + INTERVAL '720 hours'
+        - (flow_1d.bucket + INTERVAL '24 hours')
+    )
+  ) AS person_microseconds,
+  coalesce(
+    sum(flow_1d.net_first) FILTER (WHERE flow_1d.bucket = public.time_bucket(INTERVAL '30 days', flow_1d.bucket)), 0
+  )::integer AS net_first,
+  occupancy.highest_net(
+    public.time_bucket(INTERVAL '30 days', flow_1d.bucket),
+    array_agg(flow_1d.bucket),
+    array_agg(flow_1d.entries - flow_1d.exits),
+    array_agg(flow_1d.net_high)
+  ) AS net_high,
+  -occupancy.highest_net(
+    public.time_bucket(INTERVAL '30 days', flow_1d.bucket),
+    array_agg(flow_1d.bucket),
+    array_agg(flow_1d.exits - flow_1d.entries),
+    array_agg(-flow_1d.net_low)
+  ) AS net_low
 FROM occupancy.flow_1d
 GROUP BY flow_1d.space, public.time_bucket(INTERVAL '30 days', flow_1d.bucket)
 WITH NO DATA;
 
 COMMENT ON VIEW occupancy.flow_30d IS
-  'Entries, exits and the latest crossing of each space in each 30 days (counted from 2000-01-03) (UTC). Trusted before the horizon only.';
+  'Flow of each space in each 30 days (counted from 2000-01-03) (UTC): entries, exits, and how the net ran. Trusted before the horizon only.';
+COMMENT ON COLUMN occupancy.flow_30d.person_microseconds IS
+  'Integral over the bucket of the net since its start: sum of change x (bucket end - time), in microseconds.';
+COMMENT ON COLUMN occupancy.flow_30d.net_first IS 'Net of the crossings at the very first instant of the bucket.';
+COMMENT ON COLUMN occupancy.flow_30d.net_high IS
+  'The highest net since the start of the bucket at any instant of it; crossings at one instant count together.';
+COMMENT ON COLUMN occupancy.flow_30d.net_low IS
+  'The lowest net since the start of the bucket at any instant of it; crossings at one instant count together.';
 
--- Counts and repairs look up ranges of one space; unique, so that nothing can be materialized twice.
--- On the materialization hypertable, because a continuous aggregate itself takes no unique index.
+-- Counts, series and repairs look up ranges of one space; unique, so that nothing can be materialized twice.
+-- On the materialization hypertable, because a continuous aggregate itself takes no unique index. It holds every
+-- column: the rows of one space lie scattered over the table, and a series reads thousands of them.
 DO $$
 BEGIN
   EXECUTE (
     SELECT format('CREATE UNIQUE INDEX flow_30d_has_one_row_per_space_and_bucket ON %I.%I '
-                  '(space, bucket) INCLUDE (entries, exits, last_crossing)',
+                  '(space, bucket) INCLUDE (entries, exits, last_crossing, person_microseconds, '
+                  'net_first, net_high, net_low)',
                   materialization_hypertable_schema, materialization_hypertable_name)
     FROM timescaledb_information.continuous_aggregates
     WHERE view_schema = 'occupancy' AND view_name = 'flow_30d'

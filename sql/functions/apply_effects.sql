@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.apply_effects(dpus integer[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   -- Marked whether or not crossings are to be seen: one may be on its way in another transaction.

@@ -1,11 +1,7 @@
 CREATE OR REPLACE FUNCTION occupancy.check_flow(from_time timestamptz, to_time timestamptz)
-RETURNS TABLE (
-  level text, space integer, bucket timestamptz,
-  stored_entries bigint, stored_exits bigint, stored_last_crossing timestamptz,
-  right_entries bigint, right_exits bigint, right_last_crossing timestamptz
-)
+RETURNS TABLE (level text, space integer, bucket timestamptz, stored json, correct json)
 LANGUAGE sql STABLE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
   -- Each level against the one below it, the finest against the crossings: equal at every step is equal to the bottom.
   WITH width_of (level, width) AS (
@@ -17,39 +13,53 @@ AS $$
     UNION ALL
     SELECT '30d', flow.* FROM occupancy.flow_30d AS flow WHERE flow.bucket >= from_time AND flow.bucket < to_time
   ), part AS (
-    SELECT '15m' AS level, effect.space, public.time_bucket(INTERVAL '15 minutes', crossing.time) AS bucket,
-      count(*) FILTER (WHERE crossing.direction * effect.sign > 0) AS entries,
-      count(*) FILTER (WHERE crossing.direction * effect.sign < 0) AS exits,
-      max(crossing.time) AS last_crossing
+    SELECT '15m' AS level, INTERVAL '0' AS part_width, effect.space,
+      public.time_bucket(INTERVAL '15 minutes', crossing.time) AS bucket, crossing.time,
+      crossing.direction * effect.sign AS net,
+      (crossing.direction * effect.sign > 0)::integer AS entries, (crossing.direction * effect.sign < 0)::integer AS exits,
+      crossing.time AS last_crossing, 0::numeric AS person_microseconds,
+      crossing.direction * effect.sign AS net_first,
+      crossing.direction * effect.sign AS net_high, crossing.direction * effect.sign AS net_low
     FROM occupancy.crossing
     JOIN occupancy.effect ON effect.dpu = crossing.dpu
       AND crossing.time >= effect.valid_from AND crossing.time < effect.valid_to
     WHERE crossing.time >= from_time AND crossing.time < to_time + INTERVAL '15 minutes'
-    GROUP BY 2, 3
     UNION ALL
-    SELECT '1d', flow.space, public.time_bucket(INTERVAL '24 hours', flow.bucket),
-      sum(flow.entries), sum(flow.exits), max(flow.last_crossing)
+    SELECT '1d', INTERVAL '15 minutes', flow.space, public.time_bucket(INTERVAL '24 hours', flow.bucket), flow.bucket,
+      flow.entries - flow.exits, flow.entries, flow.exits, flow.last_crossing, flow.person_microseconds,
+      flow.net_first, flow.net_high, flow.net_low
     FROM occupancy.flow_15m AS flow
     WHERE flow.bucket >= from_time AND flow.bucket < to_time + INTERVAL '24 hours'
-    GROUP BY 2, 3
     UNION ALL
-    SELECT '30d', flow.space, public.time_bucket(INTERVAL '720 hours', flow.bucket),
-      sum(flow.entries), sum(flow.exits), max(flow.last_crossing)
+    SELECT '30d', INTERVAL '24 hours', flow.space, public.time_bucket(INTERVAL '720 hours', flow.bucket), flow.bucket,
+      flow.entries - flow.exits, flow.entries, flow.exits, flow.last_crossing, flow.person_microseconds,
+      flow.net_first, flow.net_high, flow.net_low
     FROM occupancy.flow_1d AS flow
     WHERE flow.bucket >= from_time AND flow.bucket < to_time + INTERVAL '720 hours'
-    GROUP BY 2, 3
+  ), step AS (
+    SELECT part.*,
+      part.bucket + width_of.width - (part.time + part.part_width) AS rest,
+      sum(part.net) OVER (PARTITION BY part.level, part.space, part.bucket ORDER BY part.time) - part.net AS net_before
+    FROM part JOIN width_of USING (level)
+    WHERE part.bucket >= from_time AND part.bucket < to_time
   ), correct AS (
-    SELECT part.* FROM part WHERE part.bucket >= from_time AND part.bucket < to_time
+    SELECT level, space, bucket, sum(entries) AS entries, sum(exits) AS exits, max(last_crossing) AS last_crossing,
+      sum(person_microseconds + net * occupancy.microseconds(rest)::numeric) AS person_microseconds,
+      coalesce(sum(net_first) FILTER (WHERE time = bucket), 0) AS net_first,
+      greatest(max(net_before + net_high), CASE WHEN min(time) > bucket THEN 0 END) AS net_high,
+      least(min(net_before + net_low), CASE WHEN min(time) > bucket THEN 0 END) AS net_low
+    FROM step
+    GROUP BY level, space, bucket
   )
-  SELECT level, space, bucket,
-    stored.entries, stored.exits, stored.last_crossing,
-    correct.entries, correct.exits, correct.last_crossing
+  SELECT level, space, bucket, row_to_json(stored) AS stored, row_to_json(correct) AS correct
   FROM stored
   FULL JOIN correct USING (level, space, bucket)
   JOIN width_of USING (level)
   CROSS JOIN occupancy.horizon
-  WHERE (stored.entries, stored.exits, stored.last_crossing)
-    IS DISTINCT FROM (correct.entries::bigint, correct.exits::bigint, correct.last_crossing)
+  WHERE (stored.entries, stored.exits, stored.last_crossing, stored.person_microseconds,
+      stored.net_first, stored.net_high, stored.net_low)
+    IS DISTINCT FROM (correct.entries, correct.exits, correct.last_crossing, correct.person_microseconds,
+      correct.net_first, correct.net_high, correct.net_low)
     AND bucket + width_of.width <= horizon.read_before
     -- what is marked is known to differ, and no reader relies on it; nor on what follows it in the same bucket
     AND NOT EXISTS (
@@ -61,4 +71,4 @@ $$;
 
 COMMENT ON FUNCTION occupancy.check_flow(timestamptz, timestamptz) IS
   'Trusted buckets that start in [from_time, to_time) and do not hold what follows from the crossings: none, if all is '
-  'well. A row that is missing has nulls as stored, one that should not be has nulls as right.';
+  'well. stored and correct: the columns of the row; null for a row that is missing, or that should not be.';

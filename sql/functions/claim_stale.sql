@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.claim_stale(holder uuid) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   claimed bigint;

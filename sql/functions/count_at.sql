@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION occupancy.count_at(
   OUT aggregated_until timestamptz, OUT aggregated_crossings bigint, OUT tail_crossings bigint
 )
 LANGUAGE plpgsql STABLE STRICT
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   -- a range of the raw crossings is [from, to); the one asked for is (after_time, at]

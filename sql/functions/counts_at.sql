@@ -5,7 +5,7 @@ RETURNS TABLE (
   aggregated_until timestamptz, aggregated_crossings bigint, tail_crossings bigint
 )
 LANGUAGE sql STABLE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT wanted.space, answer.*
   FROM unnest(spaces) AS wanted (space)

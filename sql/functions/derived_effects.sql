@@ -1,7 +1,7 @@
 CREATE OR REPLACE FUNCTION occupancy.derived_effects(dpus integer[])
 RETURNS TABLE (dpu integer, space integer, sign smallint, valid_from timestamptz, valid_to timestamptz)
 LANGUAGE sql STABLE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
   WITH RECURSIVE side AS (
     SELECT placement.id AS placement, placement.dpu, placement.valid_from, placement.valid_to, walk.space, walk.sign

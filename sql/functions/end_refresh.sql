@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.end_refresh(holder uuid, complete boolean) RETURNS void
 LANGUAGE sql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
   UPDATE occupancy.refresher
   SET holder = NULL,

@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.first_chunk() RETURNS timestamptz
 LANGUAGE sql STABLE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce(min(chunks.range_start), 'infinity')
   FROM timescaledb_information.chunks

@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION occupancy.flow_of_buckets(
   OUT covered_from timestamptz, OUT covered_to timestamptz
 )
 LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 -- Planned once a session: the levels have few chunks, and planning would cost more than reading.
 SET plan_cache_mode = force_generic_plan
 AS $$

@@ -3,7 +3,7 @@ CREATE OR REPLACE FUNCTION occupancy.flow_of_crossings(
   OUT entries bigint, OUT exits bigint, OUT last_crossing timestamptz
 )
 LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 -- Planned at each call: only a plan made for these instants leaves out the other chunks.
 SET plan_cache_mode = force_custom_plan
 AS $$

@@ -3,7 +3,7 @@ CREATE OR REPLACE FUNCTION occupancy.flow_of_recent_crossings(
   OUT entries bigint, OUT exits bigint, OUT last_crossing timestamptz
 )
 LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 -- Planned once a session; the last condition lets the planner leave out all older chunks even so, because what was
 -- older than two days when the plan was made still is.
 SET plan_cache_mode = force_generic_plan

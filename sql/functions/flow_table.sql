@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.flow_table(level text) RETURNS regclass
 LANGUAGE sql STABLE STRICT
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)::regclass
   FROM timescaledb_information.continuous_aggregates

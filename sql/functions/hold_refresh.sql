@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.hold_refresh(holder uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   -- The row stays locked to the end of the step: nobody takes the lease over in the middle of one.

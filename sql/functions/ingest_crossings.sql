@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION occupancy.ingest_crossings(
   organization integer, dpu_ids text[], times timestamptz[], directions smallint[], seqs bigint[]
 ) RETURNS TABLE (index integer, code text, detail text)
 LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   late_before timestamptz;

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION occupancy.keep_rejected(
   organization integer, codes text[], details text[], payloads jsonb[]
 ) RETURNS void
 LANGUAGE sql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
   INSERT INTO occupancy.rejected_event (organization, code, detail, payload)
   SELECT keep_rejected.organization, event.code, event.detail, event.payload

@@ -1,7 +1,7 @@
 CREATE OR REPLACE FUNCTION occupancy.latest_daily_reset(reset_at time, time_zone text, at timestamptz)
 RETURNS timestamptz
 LANGUAGE sql STABLE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
   -- Two days back is enough: a zone that skipped a whole day (Apia, 2011) skipped one.
   SELECT max(candidate)

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION occupancy.latest_reset(
   space integer, at timestamptz, OUT reset_time timestamptz, OUT reset_count integer
 )
 LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   reset_at time;

@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.lock_for_writing() RETURNS void
 LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   -- What follows the lock must see what was committed while waiting for it: one snapshot a statement.

@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.lock_topology() RETURNS void
 LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   -- Two changes at a time would each derive effects without seeing the other's.

@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.mark_stale(from_time timestamptz, to_time timestamptz) RETURNS bigint
 LANGUAGE sql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
   WITH marked AS (
     INSERT INTO occupancy.stale (space, since, until)

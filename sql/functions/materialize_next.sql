@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.materialize_next(holder uuid, step interval) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   old_horizon timestamptz;

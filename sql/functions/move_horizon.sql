@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.move_horizon(holder uuid, lag interval) RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 -- A writer that hangs must not make all others queue behind this lock for long.
 SET lock_timeout = '2s'
 AS $$

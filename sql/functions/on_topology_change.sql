@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.on_topology_change() RETURNS trigger
 LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM occupancy.lock_topology();

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION occupancy.recount_at(
   space integer, at timestamptz, OUT net bigint, OUT entries bigint, OUT exits bigint, OUT last_crossing timestamptz
 )
 LANGUAGE sql STABLE STRICT
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce(base.reset_count, 0) + flow.entries - flow.exits, flow.entries, flow.exits, flow.last_crossing
   FROM occupancy.latest_reset(recount_at.space, recount_at.at) AS base

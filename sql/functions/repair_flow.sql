@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION occupancy.repair_flow(
   spaces integer[], from_times timestamptz[], to_times timestamptz[], read_before timestamptz
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 -- Start from the ranges and look each up by index: the planner cannot know how narrow they are.
 SET enable_hashjoin = off
 SET enable_mergejoin = off
@@ -20,25 +20,25 @@ BEGIN
        AND flow.bucket >= $4 AND flow.bucket < $5', occupancy.flow_table('15m'))
     USING spaces, from_times, to_times, first_time, last_time;
   EXECUTE format(
-    'INSERT INTO %s (space, bucket, entries, exits, last_crossing)
-     SELECT piece.space, public.time_bucket(INTERVAL ''15 minutes'', crossing.time),
-       count(*) FILTER (WHERE crossing.direction * piece.sign > 0),
-       count(*) FILTER (WHERE crossing.direction * piece.sign < 0),
-       max(crossing.time)
-     FROM (
-       SELECT range.space, effect.dpu, effect.sign,
-         greatest(effect.valid_from, range.from_time) AS from_time,
-         least(effect.valid_to, range.to_time) AS to_time
-       FROM unnest($1, $2, $3) AS range (space, from_time, to_time)
-       JOIN occupancy.effect ON effect.space = range.space
-         AND effect.valid_from < range.to_time AND effect.valid_to > range.from_time
-       -- a fence: the bounds of a piece must reach the index of the crossings, not filter a whole day of them
-       OFFSET 0
-     ) AS piece
-     JOIN occupancy.crossing ON crossing.dpu = piece.dpu
-       AND crossing.time >= piece.from_time AND crossing.time < piece.to_time
-     WHERE crossing.time >= $4 AND crossing.time < $5
-     GROUP BY 1, 2', occupancy.flow_table('15m'))
+    'INSERT INTO %s
+       (space, bucket, entries, exits, last_crossing, person_microseconds, net_first, net_high, net_low) %s',
+    occupancy.flow_table('15m'),
+    occupancy.folded(occupancy.parts_of_crossings(
+      'SELECT piece.space, crossing.time, crossing.direction * piece.sign AS net
+       FROM (
+         SELECT range.space, effect.dpu, effect.sign,
+           greatest(effect.valid_from, range.from_time) AS from_time,
+           least(effect.valid_to, range.to_time) AS to_time
+         FROM unnest($1, $2, $3) AS range (space, from_time, to_time)
+         JOIN occupancy.effect ON effect.space = range.space
+           AND effect.valid_from < range.to_time AND effect.valid_to > range.from_time
+         -- a fence: the bounds of a piece must reach the index of the crossings, not filter a whole day of them
+         OFFSET 0
+       ) AS piece
+       JOIN occupancy.crossing ON crossing.dpu = piece.dpu
+         AND crossing.time >= piece.from_time AND crossing.time < piece.to_time
+       WHERE crossing.time >= $4 AND crossing.time < $5'
+    )))
     USING spaces, from_times, to_times, first_time, last_time;
 
   FOR rollup IN SELECT * FROM occupancy.rollups() LOOP
@@ -49,14 +49,19 @@ BEGIN
          AND flow.bucket >= public.time_bucket($6, $4) AND flow.bucket < $5', rollup.coarse)
       USING spaces, from_times, to_times, first_time, last_time, rollup.width, read_before;
     EXECUTE format(
-      'INSERT INTO %s (space, bucket, entries, exits, last_crossing)
-       SELECT touched.space, touched.bucket, sum(flow.entries), sum(flow.exits), max(flow.last_crossing)
-       FROM occupancy.touched_buckets($1, $2, $3, $6, $7) AS touched
-       JOIN %s AS flow ON flow.space = touched.space
-         AND flow.bucket >= touched.bucket AND flow.bucket < touched.bucket + $6
-       WHERE flow.bucket >= public.time_bucket($6, $4) AND flow.bucket < $5 + $6
-       GROUP BY 1, 2', rollup.coarse, rollup.fine)
-      USING spaces, from_times, to_times, first_time, last_time, rollup.width, read_before;
+      'INSERT INTO %s
+         (space, bucket, entries, exits, last_crossing, person_microseconds, net_first, net_high, net_low) %s',
+      rollup.coarse,
+      occupancy.folded(occupancy.parts_of_buckets(
+        format(
+          'SELECT flow.*, touched.bucket AS coarse
+           FROM occupancy.touched_buckets($1, $2, $3, $6, $7) AS touched
+           JOIN %s AS flow ON flow.space = touched.space
+             AND flow.bucket >= touched.bucket AND flow.bucket < touched.bucket + $6
+           WHERE flow.bucket >= public.time_bucket($6, $4) AND flow.bucket < $5 + $6', rollup.fine),
+        '$6', '$8'
+      )))
+      USING spaces, from_times, to_times, first_time, last_time, rollup.width, read_before, rollup.fine_width;
   END LOOP;
 END
 $$;

@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.repair_next(holder uuid, budget interval) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   trusted timestamptz;

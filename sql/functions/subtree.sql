@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.subtree(roots integer[]) RETURNS TABLE (space integer)
 LANGUAGE sql STABLE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
   WITH RECURSIVE below AS (
     SELECT unnest(roots) AS space

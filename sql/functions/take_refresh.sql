@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.take_refresh(holder uuid, due_after interval) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   UPDATE occupancy.refresher

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION occupancy.touched_buckets(
   spaces integer[], from_times timestamptz[], to_times timestamptz[], width interval, read_before timestamptz
 ) RETURNS TABLE (space integer, bucket timestamptz)
 LANGUAGE sql STABLE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
   -- Several ranges may touch one bucket: each bucket once. Widths are in hours, so that no session's time zone
   -- makes a day of 23 of them.

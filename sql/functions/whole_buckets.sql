@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION occupancy.whole_buckets(
   OUT months_to timestamptz, OUT days_to timestamptz, OUT quarters_to timestamptz
 )
 LANGUAGE plpgsql IMMUTABLE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   -- the next bucket at or after a boundary is the one after the instant before it

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 
@@ -19,13 +21,19 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A bucket that does not hold what follows from the crossings: (entries, exits), None where there is no row."""
+    """A bucket that does not hold what follows from the crossings: its columns, None where there is no row."""
 
     level: str
     space_id: str
     bucket: datetime
-    stored: tuple[int, int] | None
-    right: tuple[int, int] | None
+    stored: dict[str, Any] | None
+    correct: dict[str, Any] | None
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that differ; all of them where a row is missing or should not be."""
+        stored, correct = self.stored or {}, self.correct or {}
+        return [name for name in (stored or correct) if stored.get(name) != correct.get(name)]
 
 
 async def check(
@@ -75,8 +83,7 @@ def _windows(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetim
 
 
 def _difference(row: asyncpg.Record) -> Difference:
-    def flow(prefix: str) -> tuple[int, int] | None:
-        entries, exits = row[f"{prefix}_entries"], row[f"{prefix}_exits"]
-        return None if entries is None else (entries, exits)
+    def flow(side: str) -> dict[str, Any] | None:
+        return None if row[side] is None else json.loads(row[side])
 
-    return Difference(row["level"], row["space_id"], row["bucket"], flow("stored"), flow("right"))
+    return Difference(row["level"], row["space_id"], row["bucket"], flow("stored"), flow("correct"))

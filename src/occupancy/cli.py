@@ -316,15 +316,17 @@ def check_command(
     if not differences:
         _out.print("aggregates and crossings agree")
         return
-    table = Table("level", "space", "bucket", "stored (entries, exits)", "right (entries, exits)")
+    table = Table("level", "space", "bucket", "column", "stored", "correct")
     for difference in differences:
-        table.add_row(
-            difference.level,
-            difference.space_id,
-            difference.bucket.astimezone(UTC).isoformat(),
-            str(difference.stored or "-"),
-            str(difference.right or "-"),
-        )
+        for column in difference.columns:
+            table.add_row(
+                difference.level,
+                difference.space_id,
+                difference.bucket.astimezone(UTC).isoformat(),
+                column,
+                str((difference.stored or {}).get(column, "-")),
+                str((difference.correct or {}).get(column, "-")),
+            )
     _out.print(table)
     _out.print("Mend them with: occupancy refresh --rebuild FROM TO")
     raise typer.Exit(1)

@@ -1,7 +1,8 @@
 """The definition of the database: where its files are, and how a database is brought to it.
 
 `sql/` describes the database as it is today, `alembic/` the path from an older one. Tables and aggregates change by
-revisions only; functions, triggers, views and jobs hold no data and are applied anew from `sql/` after each upgrade.
+revisions only; functions, triggers, views, grants and jobs hold no data and are applied anew from `sql/` after each
+upgrade.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from sqlalchemy.pool import NullPool
 
 from occupancy.errors import DatabaseUnavailable
 
+SCHEMAS = ("occupancy", "bi")
 # By dependence: each refers only to those before it.
 TABLES = (
     "organization", "space", "doorway", "dpu", "placement", "reset", "effect",
-    "crossing", "rejected_event", "horizon", "refresher", "stale",
+    "crossing", "rejected_event", "horizon", "refresher", "stale", "bi_login",
 )  # fmt: skip
 AGGREGATES = ("flow_15m", "flow_1d", "flow_30d")
+# The definitions of the aggregates call them.
+_FUNCTIONS_OF_AGGREGATES = ("microseconds", "highest_net")
 
 _PACKAGE = Path(__file__).parent
 _CHECKOUT = _PACKAGE.parents[1]
@@ -48,14 +52,18 @@ def sql_directory() -> Path:
 def storage_files() -> Iterator[Path]:
     """Files that define what holds data, in the order in which they can be run on an empty database."""
     sql = sql_directory()
-    yield sql / "schemas" / "occupancy.sql"
+    yield from (sql / "schemas" / f"{name}.sql" for name in SCHEMAS)
     yield from (sql / "tables" / f"{name}.sql" for name in TABLES)
+    yield from (sql / "functions" / f"{name}.sql" for name in _FUNCTIONS_OF_AGGREGATES)
     yield from (sql / "aggregates" / f"{name}.sql" for name in AGGREGATES)
 
 
 def logic_files() -> Iterator[Path]:
-    """Files that define what holds no data; every one can be run again and again."""
-    for folder in ("functions", "triggers", "views", "jobs"):
+    """Files that define what holds no data; every one can be run again and again.
+
+    Views need the functions that they call, grants need both.
+    """
+    for folder in ("functions", "functions/bi", "triggers", "views", "access", "jobs"):
         yield from sorted((sql_directory() / folder).glob("*.sql"))
 
 
@@ -69,24 +77,26 @@ async def build(connection: asyncpg.Connection) -> None:
 
 
 async def apply_logic(connection: asyncpg.Connection) -> None:
-    """Create or replace functions, triggers and views, and add missing jobs, in one transaction.
+    """Create or replace functions, triggers, views and grants, and add missing jobs, in one transaction.
 
-    Functions that no file defines any more are dropped. One whose result or arguments change needs a revision that
-    drops it first.
+    Functions and views that no file defines any more are dropped. One whose result or arguments change needs a revision
+    that drops it first, and so does a view that loses a column.
     """
     async with connection.transaction():
         # Functions name each other in any order.
         await connection.execute("SET LOCAL check_function_bodies = off")
-        await _drop_forgotten_functions(connection)
         for file in logic_files():
             await connection.execute(file.read_text())
+        # Last: until now, a view or trigger may have needed them.
+        await _drop_forgotten_views(connection)
+        await _drop_forgotten_functions(connection)
         if await connection.fetchval("SELECT to_regclass('occupancy.alembic_version')") is not None:
             await connection.execute(f"COMMENT ON TABLE occupancy.alembic_version IS '{logic_version()}'")
 
 
 @cache
 def logic_version() -> str:
-    """A digest of all functions, triggers, views and jobs: what a database must hold besides the revision."""
+    """A digest of all functions, triggers, views, grants and jobs: what a database must hold besides the revision."""
     digest = hashlib.sha256()
     for file in logic_files():
         digest.update(file.read_bytes())
@@ -104,15 +114,28 @@ async def missing(connection: asyncpg.Connection) -> str | None:
     return None if logic == logic_version() else "its functions are not those of this version"
 
 
-async def _drop_forgotten_functions(connection: asyncpg.Connection) -> None:
-    defined = [file.stem for file in (sql_directory() / "functions").glob("*.sql")]
+async def _drop_forgotten_views(connection: asyncpg.Connection) -> None:
+    defined = [file.stem for file in (sql_directory() / "views").glob("*.sql")]
     forgotten = await connection.fetch(
-        "SELECT oid::regprocedure::text AS signature FROM pg_proc "
-        "WHERE pronamespace = 'occupancy'::regnamespace AND proname <> ALL ($1)",
+        "SELECT oid::regclass::text AS name FROM pg_class "
+        "WHERE relnamespace = 'bi'::regnamespace AND relkind = 'v' AND relname <> ALL ($1)",
         defined,
     )
     for row in forgotten:
-        await connection.execute(f"DROP ROUTINE {row['signature']}")
+        await connection.execute(f"DROP VIEW {row['name']}")
+
+
+async def _drop_forgotten_functions(connection: asyncpg.Connection) -> None:
+    for namespace, folder in (("occupancy", "functions"), ("bi", "functions/bi")):
+        defined = [file.stem for file in (sql_directory() / folder).glob("*.sql")]
+        forgotten = await connection.fetch(
+            "SELECT oid::regprocedure::text AS signature FROM pg_proc "
+            "WHERE pronamespace = $1::text::regnamespace AND proname <> ALL ($2)",
+            namespace,
+            defined,
+        )
+        for row in forgotten:
+            await connection.execute(f"DROP ROUTINE {row['signature']}")
 
 
 def _alembic_config() -> Config:

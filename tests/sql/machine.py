@@ -11,12 +11,15 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import asyncpg
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from tests.sql import series_model
 from tests.sql.model import Answer, Model, Placement, Space
+from tests.sql.series_model import Width
 
 T = TypeVar("T")
 
@@ -43,6 +46,9 @@ facings = st.sampled_from(["a", "b"])
 zones = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"])
 times_of_day = st.none() | st.sampled_from([time(0), time(2, 30), time(4), time(23, 59)])
 events = st.tuples(picks, instants, st.integers(0, 2), directions)
+widths = st.sampled_from(
+    [Width(part=timedelta(minutes=15)), Width(part=timedelta(minutes=60)), Width(days=1), Width(months=1)]
+)
 
 
 class Occupancy(RuleBasedStateMachine):
@@ -341,6 +347,31 @@ class Occupancy(RuleBasedStateMachine):
     def ask_for_all(self, moment: tuple[datetime, int | None]) -> None:
         self._compare(self.an_instant(moment))
 
+    @rule(moment=moments, space=picks, width=widths, days=st.integers(1, 40))
+    def ask_for_a_series(
+        self, moment: tuple[datetime, int | None], space: int, width: Width, days: int
+    ) -> None:
+        chosen, start = self.a_space(space), self.an_instant(moment)
+        zone = self.model.spaces[chosen].time_zone
+        end = start + (timedelta(hours=2) if width.part else timedelta(days=days))
+        rows = self.wait(
+            self.connection.fetch(
+                "SELECT * FROM occupancy.series(ARRAY[$1::int], $2, $3, $4::text::interval) ORDER BY bucket_start",
+                chosen,
+                start,
+                end,
+                str(width),
+            )
+        )
+        cuts = series_model.cuts(start, end, width, ZoneInfo(zone))
+        expected = series_model.series(self.model, chosen, cuts, [], ZoneInfo(zone), datetime.now(UTC))
+        assert [_course(row) for row in rows] == [
+            (b.start, b.end, max(b.first, 0), max(b.last, 0), b.min, max(b.max, 0), b.entries, b.exits)
+            for b in expected
+        ]
+        for row, bucket in zip(rows, expected, strict=True):
+            assert abs(row["mean"] - max(bucket.mean, 0)) <= 1e-9 * (1 + abs(bucket.mean))
+
     def _compare(self, at: datetime) -> None:
         rows = self.wait(
             self.connection.fetch("SELECT * FROM occupancy.counts_at($1, $2)", list(self.model.spaces), at)
@@ -365,6 +396,13 @@ class Occupancy(RuleBasedStateMachine):
 
 def _later(at: datetime, start: datetime | None) -> bool:
     return start is None or start < at
+
+
+def _course(row: asyncpg.Record) -> tuple[Any, ...]:
+    return tuple(
+        row[name]
+        for name in ("bucket_start", "bucket_end", "first", "last", "net_min", "max", "entries", "exits")
+    )
 
 
 def _answer(row: asyncpg.Record | None) -> Answer:

@@ -160,40 +160,109 @@ def _text(instant: datetime) -> str:
     return "-infinity" if instant.year == 1 else instant.isoformat()
 
 
+_READS = """
+    SELECT relation.relname AS name, coalesce(parent.kind, '') AS kind,
+      sum(pg_stat_get_xact_numscans(indexes.indexrelid)) AS scans,
+      sum(pg_stat_get_xact_tuples_returned(indexes.indexrelid)) AS entries,
+      pg_stat_get_xact_numscans(relation.oid) AS full_scans
+    FROM timescaledb_information.chunks
+    JOIN pg_class AS relation ON relation.oid = format('%I.%I', chunk_schema, chunk_name)::regclass
+    JOIN pg_index AS indexes ON indexes.indrelid = relation.oid
+    CROSS JOIN LATERAL (
+      SELECT CASE WHEN hypertable_name = 'crossing' THEN 'crossing' ELSE 'flow' END AS kind
+    ) AS parent
+    GROUP BY 1, 2, relation.oid
+"""
+
+
+async def _read_by(
+    connection: asyncpg.Connection, ask: str, *arguments: Any
+) -> tuple[list[asyncpg.Record], dict[str, dict[str, int]]]:
+    """The answer, and by kind (crossing, flow) how many index entries of each chunk were read for it.
+
+    As the database counted it within the transaction. Chunks are read by index only.
+    """
+    await connection.fetch(ask, *arguments)
+    async with connection.transaction():
+        before = {row["name"]: row for row in await connection.fetch(_READS)}
+        answer = await connection.fetch(ask, *arguments)
+        after = {row["name"]: row for row in await connection.fetch(_READS)}
+    assert all(after[name]["full_scans"] == before[name]["full_scans"] for name in after)
+    used: dict[str, dict[str, int]] = {"crossing": {}, "flow": {}}
+    for name, row in after.items():
+        if row["scans"] > before[name]["scans"]:
+            used[row["kind"]][name] = row["entries"] - before[name]["entries"]
+    return answer, used
+
+
+@pytest.mark.parametrize(
+    ("width", "zone", "start", "end", "buckets"),
+    [
+        ("1 day", "UTC", "2026-03-01T00:00Z", "2026-06-29T00:00Z", 120),
+        ("1 day", "Europe/Berlin", "2026-03-01T00:00+01:00", "2026-06-29T00:00+02:00", 120),
+        ("15 minutes", "Asia/Kolkata", "2026-05-01T00:00+05:30", "2026-06-30T00:00+05:30", 60 * 96),
+        ("1 month", "Europe/Berlin", "2026-03-01T00:00+01:00", "2026-06-01T00:00+02:00", 3),
+    ],
+)
+async def test_a_series_reads_no_crossing_before_the_horizon(
+    connection: asyncpg.Connection, room: int, width: str, zone: str, start: str, end: str, buckets: int
+) -> None:
+    answer, used = await _read_by(
+        connection,
+        "SELECT * FROM occupancy.series($1, $2, $3, $4::text::interval, $5)",
+        [room],
+        datetime.fromisoformat(start),
+        datetime.fromisoformat(end),
+        width,
+        zone,
+    )
+    assert len(answer) == buckets
+    assert used["crossing"] == {}
+    assert sum(used["flow"].values()) > 10
+
+
+async def test_a_series_reads_only_the_crossings_of_quarters_that_it_divides(
+    connection: asyncpg.Connection, room: int
+) -> None:
+    ask = "SELECT * FROM occupancy.series($1, $2, $3, '5 minutes', 'UTC')"
+    start = PAST.replace(minute=30)
+    answer, used = await _read_by(connection, ask, [room], start, start + timedelta(minutes=30))
+    assert len(answer) == 6
+    stored = await connection.fetchval(
+        "SELECT count(*) FROM occupancy.crossing WHERE time >= $1 AND time < $2",
+        start,
+        start + timedelta(minutes=30),
+    )
+    assert sum(used["crossing"].values()) == stored > 20
+
+
+async def test_a_marked_quarter_is_read_from_crossings_and_no_other(
+    connection: asyncpg.Connection, room: int
+) -> None:
+    late = PAST.replace(minute=31)
+    await connection.execute(
+        "SELECT * FROM occupancy.ingest_crossings(1, '{283}', $1, '{-1}'::smallint[], '{99}'::bigint[])",
+        [late],
+    )
+    ask = "SELECT * FROM occupancy.series($1, $2, $3, '1 day', 'UTC')"
+    _, used = await _read_by(
+        connection, ask, [room], datetime(2026, 3, 1, tzinfo=UTC), HORIZON.replace(hour=0, minute=0)
+    )
+    stored = await connection.fetchval(
+        "SELECT count(*) FROM occupancy.crossing WHERE time >= $1 AND time < $1 + INTERVAL '15 minutes'",
+        PAST.replace(minute=30),
+    )
+    assert sum(used["crossing"].values()) == stored > 10
+
+
 @pytest.mark.parametrize("at", [NOW, PAST], ids=["now", "past"])
 async def test_a_count_reads_each_bucket_and_each_tail_crossing_once(
     connection: asyncpg.Connection, room: int, at: datetime
 ) -> None:
     """As the database counted it: index scans of chunks, and index entries read, within the transaction."""
     chunks = await _chunks(connection)
-    reads = """
-        SELECT relation.relname AS name, coalesce(parent.kind, '') AS kind,
-          sum(pg_stat_get_xact_numscans(indexes.indexrelid)) AS scans,
-          sum(pg_stat_get_xact_tuples_returned(indexes.indexrelid)) AS entries,
-          pg_stat_get_xact_numscans(relation.oid) AS full_scans
-        FROM timescaledb_information.chunks
-        JOIN pg_class AS relation ON relation.oid = format('%I.%I', chunk_schema, chunk_name)::regclass
-        JOIN pg_index AS indexes ON indexes.indrelid = relation.oid
-        CROSS JOIN LATERAL (
-          SELECT CASE WHEN hypertable_name = 'crossing' THEN 'crossing' ELSE 'flow' END AS kind
-        ) AS parent
-        GROUP BY 1, 2, relation.oid
-    """
-    ask = "SELECT * FROM occupancy.count_at($1, $2)"
-    await connection.fetchrow(ask, room, at)
-    async with connection.transaction():
-        before = {row["name"]: row for row in await connection.fetch(reads)}
-        answer = await connection.fetchrow(ask, room, at)
-        after = {row["name"]: row for row in await connection.fetch(reads)}
-    assert answer is not None
-    used = {
-        name: after[name]["entries"] - before[name]["entries"]
-        for name in after
-        if after[name]["scans"] > before[name]["scans"]
-    }
-    assert all(after[name]["full_scans"] == before[name]["full_scans"] for name in after)
-
-    raw = {name: entries for name, entries in used.items() if after[name]["kind"] == "crossing"}
+    (answer,), used = await _read_by(connection, "SELECT * FROM occupancy.count_at($1, $2)", room, at)
+    raw = used["crossing"]
     tail_from = answer["aggregated_until"].replace(
         minute=answer["aggregated_until"].minute // 15 * 15, second=0
     )
@@ -216,8 +285,7 @@ async def test_a_count_reads_each_bucket_and_each_tail_crossing_once(
         whole["days_to"],
         whole["quarters_to"],
     )
-    flows = {name: entries for name, entries in used.items() if after[name]["kind"] == "flow"}
-    assert sum(flows.values()) == buckets > 3
+    assert sum(used["flow"].values()) == buckets > 3
 
 
 _instants = st.datetimes(datetime(2019, 12, 20), datetime(2020, 4, 20)).map(lambda t: t.replace(tzinfo=UTC))  # noqa: DTZ001

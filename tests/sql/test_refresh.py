@@ -125,7 +125,7 @@ async def test_check_finds_what_is_wrong_and_rebuild_mends_it(
     finest = {difference.bucket: difference for difference in wrong if difference.level == "15m"}
     assert set(finest) == {bucket, missing}
     assert finest[missing].stored is None
-    assert finest[missing].right is not None
+    assert finest[missing].correct is not None
     assert {difference.space_id for difference in wrong} == {"A"}
 
     assert await refresher.rebuild(START - timedelta(days=1), END) == 2
