@@ -7,27 +7,34 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import count_at, refresh
+from benchmarks import count_at, export, refresh, series
 
 RESULTS = Path(__file__).parent / "results"
+# A round takes seconds: the peers read every crossing.
+_MOST_SERIES_ROUNDS = 15
 
 
 def main() -> None:
     """Run one benchmark and write its result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("benchmark", choices=("count_at", "refresh", "all"))
+    parser.add_argument("benchmark", choices=("count_at", "refresh", "export", "series", "all"))
     parser.add_argument(
         "--database-url",
         default=os.environ.get("OCCUPANCY_TEST_DATABASE_URL"),
         help="any database of the server to measure; each benchmark makes its own next to it",
     )
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--rounds", type=int, default=3000, help="count_at: calls of each kind and history")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=3000,
+        help="count_at: calls of each kind and history; series: at most 15 are made",
+    )
     parser.add_argument("--keep", action="store_true", help="leave the databases there, to look at them")
     parser.add_argument(
         "--reuse",
         action="store_true",
-        help="count_at: measure today's functions on the databases that an earlier run with --keep left",
+        help="count_at, series: measure today's functions on the databases that an earlier run with --keep left",
     )
     arguments = parser.parse_args()
     if arguments.database_url is None:
@@ -42,6 +49,16 @@ def main() -> None:
         )
     if arguments.benchmark in {"refresh", "all"}:
         refresh.main(arguments.database_url, arguments.results, keep=arguments.keep)
+    if arguments.benchmark in {"series", "all"}:
+        series.main(
+            arguments.database_url,
+            arguments.results,
+            rounds=min(arguments.rounds, _MOST_SERIES_ROUNDS),
+            keep=arguments.keep,
+            reuse=arguments.reuse,
+        )
+    if arguments.benchmark in {"export", "all"}:
+        export.main(arguments.database_url, arguments.results)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ CREATE OR REPLACE FUNCTION occupancy.highest_net(
   first_instant timestamptz, times timestamptz[], nets integer[], highs integer[]
 ) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog
+SET search_path = pg_catalog, pg_temp
 AS $$
   -- Parts at one instant count together, which the default frame of the window does. 0 stands at the first instant,
   -- unless a part begins there.

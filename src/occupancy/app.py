@@ -11,7 +11,20 @@ from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from occupancy import __version__
-from occupancy.api import counts, doorways, dpus, events, health, metrics, problems, resets, spaces
+from occupancy.api import (
+    counts,
+    doorways,
+    dpus,
+    event_lists,
+    events,
+    health,
+    metrics,
+    problems,
+    resets,
+    series,
+    spaces,
+    summaries,
+)
 from occupancy.api.body_limit import BodyLimit
 from occupancy.api.gate import Gate
 from occupancy.database import DEFAULT_ORGANIZATION, Database, topology_engine
@@ -64,7 +77,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     app.add_middleware(Gate, settings=settings)
 
     v1 = APIRouter(prefix="/v1", dependencies=[Security(_KEY)])
-    for module in (events, counts, spaces, doorways, dpus, resets):
+    for module in (events, counts, series, event_lists, summaries, spaces, doorways, dpus, resets):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(metrics.router, dependencies=[Security(_KEY)])

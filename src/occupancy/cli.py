@@ -15,11 +15,19 @@ import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+)
 from rich.table import Table
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from occupancy import __version__, address, schema
+from occupancy.api.times import time_range, zone
 from occupancy.app import create_app
 from occupancy.check import check as check_aggregates
 from occupancy.csv_import import import_csv
@@ -27,6 +35,10 @@ from occupancy.database import DEFAULT_ORGANIZATION, Database, topology_engine
 from occupancy.demo import run_demo
 from occupancy.embedded import EmbeddedError
 from occupancy.errors import InvalidInput, OccupancyError
+from occupancy.export.encoder import Format
+from occupancy.export.file import Report, export_events, export_series, output_file
+from occupancy.history.events import EventsQuestion
+from occupancy.history.series import SeriesQuestion
 from occupancy.layout import Layout, read_yaml, write_yaml
 from occupancy.parse import parse_timestamp
 from occupancy.refresh import Progress as RefreshProgress
@@ -39,7 +51,9 @@ from occupancy.topology import Topology
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="How many people are in a space, exactly.")
 db_app = typer.Typer(no_args_is_help=True, help="The embedded TimescaleDB, for a first run and for tests.")
+export_app = typer.Typer(no_args_is_help=True, help="Whole ranges of time as CSV, NDJSON or Parquet.")
 app.add_typer(db_app, name="db")
+app.add_typer(export_app, name="export")
 
 _out = Console()
 _err = Console(stderr=True)
@@ -263,6 +277,75 @@ def export_layout(
         sys.stdout.write(text)
     else:
         file.write_text(text, encoding="utf-8")
+
+
+SpacesOption = Annotated[list[str], typer.Option("--space", help="Its space_id; may be given several times.")]
+StartOption = Annotated[str, typer.Option("--start", metavar="RFC3339", help="From this instant on.")]
+EndOption = Annotated[
+    str | None,
+    typer.Option("--end", metavar="RFC3339", help="Up to but not including this instant; default: now."),
+]
+FormatOption = Annotated[Format, typer.Option("--format")]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", dir_okay=False, help="The file, there once it is complete; default: stdout."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Write over the file if it is there.")]
+
+
+@export_app.command("series")
+def export_series_command(
+    space: SpacesOption,
+    start: StartOption,
+    end: EndOption = None,
+    interval: Annotated[str, typer.Option(help="15m, 1h, 1d, 1w, 1mo, 1y, ...")] = "1h",
+    tz: Annotated[
+        str | None, typer.Option(help="Calendar and times; default: the space's own, and UTC.")
+    ] = None,
+    hours: Annotated[str | None, typer.Option(help="Only while it is open: 'Mon-Fri 08:00-18:00'.")] = None,
+    file_format: FormatOption = "csv",
+    output: OutputOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Write how the counts of spaces ran, bucket by bucket."""
+    question = SeriesQuestion(*time_range(start, end, Settings().max_clock_skew), interval, tz, hours)
+    answered_in = zone(tz)
+    with output_file(output, file_format, force=force) as file:
+        _export(
+            lambda database, report: export_series(
+                database, space, question, answered_in, file, file_format, report
+            )
+        )
+
+
+@export_app.command("events")
+def export_events_command(
+    space: SpacesOption,
+    start: StartOption,
+    end: EndOption = None,
+    tz: Annotated[str | None, typer.Option(help="Zone of the times; default: UTC.")] = None,
+    file_format: FormatOption = "csv",
+    output: OutputOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Write the single crossings that touched the counts of spaces."""
+    question = EventsQuestion(*time_range(start, end, Settings().max_clock_skew))
+    answered_in = zone(tz)
+    with output_file(output, file_format, force=force) as file:
+        _export(
+            lambda database, report: export_events(
+                database, space, question, answered_in, file, file_format, report
+            )
+        )
+
+
+def _export(work: Callable[[Database, Report], Awaitable[int]]) -> None:
+    with Progress(TextColumn("exporting"), BarColumn(), TaskProgressColumn(), console=_err) as progress:
+        task = progress.add_task("exporting", total=1.0)
+        rows = _with_database(
+            lambda database, settings: work(database, lambda share: progress.update(task, completed=share))  # noqa: ARG005
+        )
+    _err.print(f"{rows} rows", highlight=False)
 
 
 @app.command()

@@ -10,14 +10,13 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from occupancy.api.pagination import decode_cursor, encode_cursor
+from occupancy.api.selection import MOST_SPACES, SpaceIdsQuery, space_ids
 from occupancy.api.times import AtQuery, ZoneQuery, instant, zone
 from occupancy.database import DEFAULT_ORGANIZATION, Count, Database
 from occupancy.errors import InvalidInput, NotFound
 from occupancy.topology.values import Id
 
 router = APIRouter(tags=["counts"])
-
-_MOST_SPACES = 1000
 
 
 class CountAnswer(BaseModel):
@@ -76,12 +75,10 @@ async def count_at(
 async def counts_at(
     request: Request,
     at: AtQuery = None,
-    space_id: Annotated[
-        list[str] | None, Query(description="Space ids, separated by commas or given several times.")
-    ] = None,
+    space_id: SpaceIdsQuery = None,
     parent_id: Annotated[Id | None, Query(description="The children of this space.")] = None,
     tz: ZoneQuery = None,
-    limit: Annotated[int, Query(ge=1, le=_MOST_SPACES)] = 100,
+    limit: Annotated[int, Query(ge=1, le=MOST_SPACES)] = 100,
     cursor: Annotated[
         str | None, Query(description="`next` of the page before; send the same `at` with it.")
     ] = None,
@@ -91,7 +88,7 @@ async def counts_at(
     when = instant(at, "at", request.app.state.settings.max_clock_skew)
     answered_in = zone(tz)
     if space_id is not None:
-        wanted = _ids(space_id)
+        wanted = space_ids(space_id)
         if parent_id is not None:
             raise InvalidInput("give space_id or parent_id, not both", field="parent_id", value=parent_id)
         counts = await database.counts_at(DEFAULT_ORGANIZATION, wanted, when)
@@ -107,18 +104,3 @@ async def counts_at(
     return CountsAnswer(
         at=when.astimezone(answered_in), items=[_answer(count, answered_in) for count in page], next=more
     )
-
-
-def _ids(given: list[str]) -> list[str]:
-    ids = [name for text in given for name in text.split(",") if name]
-    unique = list(dict.fromkeys(ids))
-    for name in unique:
-        if not name.isprintable():
-            raise InvalidInput("an id has no control characters", field="space_id", value=name)
-    if not unique:
-        raise InvalidInput("space_id names no space", field="space_id", value=",".join(given))
-    if len(unique) > _MOST_SPACES:
-        raise InvalidInput(
-            f"space_id names more than {_MOST_SPACES} spaces", field="space_id", value=len(unique)
-        )
-    return unique

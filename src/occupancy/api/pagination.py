@@ -51,6 +51,11 @@ def decode_cursor(cursor: str) -> str:
     return key
 
 
+def cursor_of_another_list(cursor: str) -> InvalidInput:
+    """The error that a cursor is whose key does not fit."""
+    return InvalidInput("cursor belongs to another list", field="cursor", value=cursor)
+
+
 def page(found: Sequence[Item], limit: int, key: Callable[[Item], str]) -> Page[Item]:
     """The first `limit` of what was found; there is another page if more than that was found."""
     items = list(found[:limit])

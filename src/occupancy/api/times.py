@@ -21,6 +21,23 @@ ZoneQuery = Annotated[
     str | None, Query(description="IANA time zone of the times in the answer; default: UTC.")
 ]
 
+StartQuery = Annotated[str, Query(description="From this instant on, RFC 3339 with an offset.")]
+EndQuery = Annotated[
+    str | None,
+    Query(description="Up to but not including this instant, RFC 3339 with an offset; default: now."),
+]
+HoursQuery = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=500,
+        # PostgreSQL refuses one of them; no hours are written with any.
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]+$",
+        description="Only while it is open: rules of weekdays and local times like `Mon-Fri 08:00-18:00`, separated by "
+        "semicolons. A time to close that is not after the one to open is on the next day.",
+    ),
+]
+
 
 def instant(text: str | None, field: str, max_skew: timedelta) -> datetime:
     """The instant that a query parameter names, now if it is absent (aware, UTC).
@@ -30,6 +47,29 @@ def instant(text: str | None, field: str, max_skew: timedelta) -> datetime:
     now = datetime.now(UTC)
     if text is None:
         return now
+    at = _named_instant(text, field)
+    if at > now + max_skew:
+        raise InvalidInput(f"{field} is in the future", field=field, value=text)
+    return at
+
+
+def time_range(start: str, end: str | None, max_skew: timedelta) -> tuple[datetime, datetime]:
+    """The range [start, end) that two query parameters name, up to now at most (aware, UTC).
+
+    `max_skew` is how far the clock of a device may be ahead of now. Raises InvalidInput for what is no RFC 3339
+    timestamp, for a start in the future, and for an end that is not after the start.
+    """
+    now = datetime.now(UTC)
+    since = _named_instant(start, "start")
+    until = now if end is None else _named_instant(end, "end")
+    if since >= now:
+        raise InvalidInput("start is in the future", field="start", value=start)
+    if since >= until:
+        raise InvalidInput(f"start is not before end, {until.isoformat()}", field="start", value=start)
+    return since, min(until, now + max_skew)
+
+
+def _named_instant(text: str, field: str) -> datetime:
     try:
         # A plus sign that was not escaped arrives as a space.
         at = parse_timestamp(text.replace(" ", "+") if text[-6:-5] == " " else text)
@@ -37,8 +77,6 @@ def instant(text: str | None, field: str, max_skew: timedelta) -> datetime:
         raise InvalidInput(f"{field}: {error}", field=field, value=text) from error
     if at < _EARLIEST:
         raise InvalidInput(f"{field} is before {_EARLIEST.isoformat()}", field=field, value=text)
-    if at > now + max_skew:
-        raise InvalidInput(f"{field} is in the future", field=field, value=text)
     return at
 
 
