@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint bench serve migrate lock clean
+.PHONY: help setup demo test tools lint bench serve migrate lock clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -33,6 +33,15 @@ migrate: setup ## Bring the database of OCCUPANCY_DATABASE_URL (or the embedded 
 test: setup ## Run the tests; those for OCCUPANCY_TEST_DATABASE_URL only where it is set
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
+tools: setup .venv-tools/ready ## Run psql, DuckDB, pandas and dbt on OCCUPANCY_TEST_DATABASE_URL
+	$(BIN)/pytest tests/tools
+
+.venv-tools/ready: requirements/tools.lock
+	$(PYTHON) -m venv .venv-tools
+	@echo "installing the tools (some minutes on a first run)"
+	.venv-tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.lock
+	@touch $@
+
 lint: setup ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,7 +55,9 @@ lock: setup ## Pin all packages anew (needs uv)
 	  --output-file requirements/runtime.lock
 	uv pip compile pyproject.toml --group dev --extra embedded --extra benchmark --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate --quiet --output-file requirements/dev.lock
+	uv pip compile --group tools --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-header \
+	  --no-annotate --quiet --output-file requirements/tools.lock
 
 clean: ## Remove the virtual environment and the embedded database with its data
 	-$(BIN)/occupancy db stop
-	rm -rf $(VENV) .occupancy
+	rm -rf $(VENV) .venv-tools .occupancy

@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from occupancy import __version__, address, schema
 from occupancy.api.times import time_range, zone
 from occupancy.app import create_app
+from occupancy.bi import drop_login, make_login
 from occupancy.check import check as check_aggregates
 from occupancy.csv_import import import_csv
 from occupancy.database import DEFAULT_ORGANIZATION, Database, topology_engine
@@ -446,6 +447,41 @@ def simulate_command(
     simulation = simulate(plan, date(day.year, day.month, day.day), people=people, seed=seed, defects=defects)
     for file in write_simulation(simulation, directory):
         _out.print(str(file), highlight=False, soft_wrap=True)
+
+
+@app.command("bi-login")
+def bi_login(
+    name: Annotated[str, typer.Argument(help="The login, a role of the database.")],
+    organization: Annotated[
+        str | None, typer.Option(metavar="ORG", help="Whose rows it sees; needed unless --drop.")
+    ] = None,
+    password_stdin: Annotated[
+        bool,
+        typer.Option("--password-stdin", help="Read its password from the first line of standard input."),
+    ] = False,
+    drop: Annotated[bool, typer.Option("--drop", help="Remove it.")] = False,
+) -> None:
+    """Make a login of the database for BI tools, which reads schema bi of one organization, or remove one."""
+    if drop == (organization is not None):
+        raise InvalidInput(
+            "give --organization or --drop, not both", field="organization", value=organization
+        )
+    password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
+
+    async def work(database: Database, settings: Settings) -> None:  # noqa: ARG001
+        async with database.connection() as connection:
+            if organization is None:
+                await drop_login(connection, name)
+            else:
+                await make_login(connection, name, organization, password)
+
+    _with_database(work)
+    _out.print(
+        f"{name} is removed" if organization is None else f"{name} reads schema bi of {organization}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 _CATALOG = {
     "columns": """
         SELECT table_name, column_name, data_type, is_nullable, column_default, is_identity, generation_expression
-        FROM information_schema.columns WHERE table_schema = 'occupancy' AND table_name <> 'alembic_version'
+        FROM information_schema.columns WHERE table_schema IN ('occupancy', 'bi') AND table_name <> 'alembic_version'
     """,
     "constraints": """
         SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
@@ -32,7 +32,27 @@ _CATALOG = {
         WHERE NOT tgisinternal AND tgrelid::regclass::text LIKE 'occupancy.%'
     """,
     "functions": """
-        SELECT proname, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'occupancy'::regnamespace
+        SELECT oid::regprocedure::text, pg_get_functiondef(oid) FROM pg_proc
+        WHERE pronamespace IN ('occupancy'::regnamespace, 'bi'::regnamespace)
+    """,
+    "views": """
+        SELECT oid::regclass::text, reloptions::text, pg_get_viewdef(oid) FROM pg_class
+        WHERE relnamespace = 'bi'::regnamespace
+    """,
+    "privileges": """
+        SELECT oid::regclass::text, relacl::text FROM pg_class
+        WHERE relnamespace IN ('occupancy'::regnamespace, 'bi'::regnamespace)
+          AND relname NOT LIKE 'alembic%'
+        UNION ALL
+        SELECT oid::regprocedure::text, proacl::text FROM pg_proc
+        WHERE pronamespace IN ('occupancy'::regnamespace, 'bi'::regnamespace)
+        UNION ALL
+        SELECT nspname, nspacl::text FROM pg_namespace WHERE nspname IN ('occupancy', 'bi')
+        UNION ALL
+        SELECT 'database', datacl::text FROM pg_database WHERE datname = current_database()
+        UNION ALL
+        SELECT rolname, concat(rolcanlogin, rolsuper, rolinherit, shobj_description(oid, 'pg_authid')) FROM pg_roles
+        WHERE rolname = 'occupancy_bi'
     """,
     "aggregates": """
         SELECT view_name, materialized_only, view_definition
@@ -49,7 +69,7 @@ _CATALOG = {
     "comments": """
         SELECT classoid::regclass::text, pg_describe_object(classoid, objoid, objsubid), description
         FROM pg_description
-        WHERE pg_describe_object(classoid, objoid, objsubid) LIKE '%occupancy.%'
+        WHERE pg_describe_object(classoid, objoid, objsubid) ~ '(occupancy|bi)\\.|schema (occupancy|bi)'
           AND pg_describe_object(classoid, objoid, objsubid) NOT LIKE '%alembic_version%'
     """,
     "rows": "SELECT 'organization', count(*)::text FROM occupancy.organization",
@@ -84,13 +104,17 @@ def test_a_migrated_database_equals_the_one_that_sql_describes(migrated_url: str
     assert migrated == built
 
 
-async def test_the_database_holds_the_functions_of_the_files(connection: asyncpg.Connection) -> None:
+@pytest.mark.parametrize(("namespace", "folder"), [("occupancy", "functions"), ("bi", "functions/bi")])
+async def test_the_database_holds_the_functions_of_the_files(
+    connection: asyncpg.Connection, namespace: str, folder: str
+) -> None:
     rows = await connection.fetch(
         "SELECT proname, prosrc, obj_description(oid, 'pg_proc') AS comment FROM pg_proc "
-        "WHERE pronamespace = 'occupancy'::regnamespace"
+        "WHERE pronamespace = $1::text::regnamespace",
+        namespace,
     )
     stored = {row["proname"]: row for row in rows}
-    files = {file.stem: file.read_text() for file in (schema.sql_directory() / "functions").glob("*.sql")}
+    files = {file.stem: file.read_text() for file in (schema.sql_directory() / folder).glob("*.sql")}
     assert set(stored) == set(files)
     for name, text in files.items():
         assert stored[name]["comment"], f"{name} has no comment"
@@ -101,14 +125,63 @@ async def test_the_database_holds_the_functions_of_the_files(connection: asyncpg
 async def test_every_function_pins_its_search_path(connection: asyncpg.Connection) -> None:
     rows = await connection.fetch(
         """
-        SELECT proname FROM pg_proc
-        WHERE pronamespace = 'occupancy'::regnamespace
+        SELECT oid::regprocedure::text AS name FROM pg_proc
+        WHERE pronamespace IN ('occupancy'::regnamespace, 'bi'::regnamespace)
           -- a procedure that commits may not have one; a body that was parsed at creation needs none
           AND prokind = 'f' AND prosqlbody IS NULL
-          AND NOT coalesce(proconfig::text LIKE '%search_path=pg_catalog%', false)
+          -- pg_temp last: nobody's temporary types are found before the system's
+          AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false)
         """
     )
-    assert [row["proname"] for row in rows] == []
+    assert [row["name"] for row in rows] == []
+
+
+async def test_every_view_and_every_column_of_bi_has_a_comment(connection: asyncpg.Connection) -> None:
+    rows = await connection.fetch(
+        """
+        SELECT relname, relkind::text AS kind, coalesce(reloptions, '{}') AS options,
+          obj_description(pg_class.oid, 'pg_class') AS comment,
+          array_agg(attname::text ORDER BY attnum)
+            FILTER (WHERE col_description(pg_class.oid, attnum) IS NULL) AS unsaid
+        FROM pg_class
+        JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0
+        WHERE relnamespace = 'bi'::regnamespace
+        GROUP BY pg_class.oid
+        """
+    )
+    assert {row["relname"] for row in rows} == {
+        file.stem for file in (schema.sql_directory() / "views").glob("*.sql")
+    }
+    for row in rows:
+        assert row["comment"], row["relname"]
+        assert row["unsaid"] is None, row["relname"]
+        assert row["kind"] == "v", row["relname"]
+        assert "security_barrier=true" in row["options"], row["relname"]
+
+
+async def test_what_bi_may_and_nobody_else(connection: asyncpg.Connection) -> None:
+    rows = await connection.fetch(
+        """
+        SELECT pg_proc.oid::regprocedure::text AS name FROM pg_proc
+        WHERE pronamespace = 'occupancy'::regnamespace
+          AND has_function_privilege('occupancy_bi', pg_proc.oid, 'EXECUTE')
+        """
+    )
+    assert {row["name"].partition("(")[0] for row in rows} == {
+        "occupancy.visible_organizations",
+        "occupancy.grid",
+        "occupancy.bucket_of",
+        "occupancy.count_of",
+    }
+    assert await connection.fetchval("SELECT has_schema_privilege('occupancy_bi', 'bi', 'USAGE')")
+    assert not await connection.fetchval(
+        "SELECT has_schema_privilege('occupancy_bi', 'occupancy', 'USAGE, CREATE')"
+    )
+    tables = await connection.fetch(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'occupancy'::regnamespace AND relkind IN ('r', 'v', 'p') "
+        "AND has_any_column_privilege('occupancy_bi', oid, 'SELECT, INSERT, UPDATE')"
+    )
+    assert tables == []
 
 
 async def test_migrating_again_restores_a_changed_function(
@@ -129,8 +202,20 @@ async def test_migrating_drops_functions_that_no_file_defines(
     await connection.execute(
         "CREATE FUNCTION occupancy.forgotten(integer) RETURNS integer LANGUAGE sql RETURN 1"
     )
+    await connection.execute("CREATE FUNCTION bi.forgotten(integer) RETURNS integer LANGUAGE sql RETURN 1")
     await schema.migrate(migrated_url)
     assert await connection.fetchval("SELECT to_regproc('occupancy.forgotten')") is None
+    assert await connection.fetchval("SELECT to_regproc('bi.forgotten')") is None
+
+
+async def test_migrating_drops_views_that_no_file_defines(
+    connection: asyncpg.Connection, migrated_url: str
+) -> None:
+    await connection.execute("CREATE FUNCTION bi.forgotten() RETURNS integer LANGUAGE sql RETURN 1")
+    await connection.execute("CREATE VIEW bi.forgotten AS SELECT bi.forgotten() AS one")
+    await schema.migrate(migrated_url)
+    assert await connection.fetchval("SELECT to_regclass('bi.forgotten')") is None
+    assert await connection.fetchval("SELECT to_regproc('bi.forgotten')") is None
 
 
 async def test_a_revision_reads_nothing_from_sql() -> None:

@@ -21,8 +21,13 @@ from occupancy.settings import Settings
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 REQUIREMENTS = ROOT / "requirements"
-SECRETS = {"OCCUPANCY_DB_PASSWORD", "OCCUPANCY_API_KEY"}
-OURS = ("migrate", "service")
+SECRETS = {
+    "OCCUPANCY_DB_PASSWORD",
+    "OCCUPANCY_API_KEY",
+    "OCCUPANCY_BI_PASSWORD",
+    "OCCUPANCY_GRAFANA_PASSWORD",
+}
+OURS = ("migrate", "service", "grafana-login")
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -196,7 +201,13 @@ def test_every_password_and_key_comes_from_outside() -> None:
                 checked.append(variable)
             # Not inside an address either.
             assert not re.search(r"://[^/@]*:[^/@]*@", str(value)), f"{name}: {variable}"
-    assert set(checked) == {"POSTGRES_PASSWORD", "PGPASSWORD", "OCCUPANCY_API_KEY"}
+    assert set(checked) == {
+        "POSTGRES_PASSWORD",
+        "PGPASSWORD",
+        "OCCUPANCY_API_KEY",
+        "LOGIN_PASSWORD",
+        "GF_SECURITY_ADMIN_PASSWORD",
+    }
 
 
 def test_the_example_has_a_line_for_every_variable_and_no_secret() -> None:
@@ -248,6 +259,38 @@ def test_the_service_is_published_on_loopback_unless_told_otherwise() -> None:
     assert re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", port) == "127.0.0.1:8000:8000"
 
 
+def test_grafana_is_published_on_loopback_unless_told_otherwise() -> None:
+    (port,) = services()["grafana"]["ports"]
+    assert re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", port) == "127.0.0.1:3000:3000"
+
+
+def test_grafana_reads_as_the_login_that_is_made_for_it() -> None:
+    login = services()["grafana-login"]
+    (command,) = login["command"]
+    assert "bi-login grafana --organization default --password-stdin" in command
+    assert login["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+    grafana = services()["grafana"]
+    assert grafana["depends_on"] == {"grafana-login": {"condition": "service_completed_successfully"}}
+    assert grafana["environment"]["LOGIN_PASSWORD"] == login["environment"]["LOGIN_PASSWORD"]
+    provisioned = DOCKER / "grafana/provisioning/datasources/occupancy.yaml"
+    (source,) = yaml.safe_load(provisioned.read_text())["datasources"]
+    assert (source["user"], source["url"]) == ("grafana", "database:5432")
+    assert source["secureJsonData"] == {"password": "$LOGIN_PASSWORD"}
+
+
+def test_what_grafana_mounts_is_there_and_cannot_be_written() -> None:
+    mounts = [mount.split(":") for mount in services()["grafana"]["volumes"]]
+    for source, _, *mode in mounts:
+        if source.startswith("./"):
+            assert (DOCKER / source).is_dir()
+            assert mode == ["ro"]
+        else:
+            assert source in yaml.safe_load(compose_text())["volumes"]
+    home = services()["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    (folder,) = [source for source, target, *_ in mounts if home.startswith(target + "/")]
+    assert (DOCKER / folder / home.rpartition("/")[2]).is_file()
+
+
 def test_the_data_outlives_the_container() -> None:
     (mount,) = services()["database"]["volumes"]
     volume, target = mount.split(":")
@@ -275,6 +318,8 @@ def test_what_runs_on_is_restarted_and_the_migration_is_not() -> None:
         "database": "unless-stopped",
         "migrate": "no",
         "service": "unless-stopped",
+        "grafana-login": "no",
+        "grafana": "unless-stopped",
     }
 
 
