@@ -7,6 +7,8 @@ AS $$
 DECLARE
   instant CONSTANT interval := '1 microsecond';
   whole_day CONSTANT interval := '24 hours';
+  -- ten years of minutes: they are made in memory
+  most CONSTANT integer := 5300000;
   first_day date := (from_time AT TIME ZONE time_zone)::date;
   last_day date := ((to_time - instant) AT TIME ZONE time_zone)::date;
   cuts timestamptz[] := '{}';
@@ -14,6 +16,11 @@ DECLARE
   day record;
 BEGIN
   PERFORM occupancy.require_width(width);
+  PERFORM occupancy.require_range(from_time, to_time);
+  IF date_part('epoch', to_time - from_time) / date_part('epoch', width) > most THEN
+    RAISE EXCEPTION 'these are more than % buckets: ask for a part of the range at a time, or for wider ones', most
+      USING ERRCODE = 'invalid_parameter_value', COLUMN = 'interval';
+  END IF;
   width := justify_hours(width);
   IF width >= INTERVAL '1 day' THEN
     cuts := ARRAY(

@@ -13,6 +13,7 @@ AS $$
 DECLARE
   kept_since CONSTANT timestamptz := occupancy.first_chunk();
 BEGIN
+  PERFORM occupancy.require_range(from_time, to_time);
   -- A sum of what is left would look like the sum of all there was.
   IF EXISTS (
     SELECT FROM occupancy.flow_15m AS flow

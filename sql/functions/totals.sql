@@ -13,6 +13,7 @@ AS $$
 DECLARE
   calendar record;
 BEGIN
+  PERFORM occupancy.require_range(from_time, to_time);
   FOR calendar IN
     -- without opening hours no calendar matters, and all spaces are read in one go
     SELECT CASE WHEN totals.hours IS NOT NULL THEN coalesce(totals.time_zone, space.time_zone) END AS time_zone,

@@ -100,6 +100,10 @@ _MUTATIONS = {
         "SELECT event.time, event.dpu, event.seq, event.direction",
         "SELECT event.time, event.dpu, event.seq + 10 + (random() * 1e9)::bigint, event.direction",
     ),
+    # how the net ran: seen by check_flow, and by a series of quarters of an hour
+    "a peak forgets that the bucket began at 0": Mutation(
+        "folded", "CASE WHEN min(time) > bucket THEN 0 END),\n       least", "NULL),\n       least"
+    ),
     # the edges of a range
     "a crossing at the very instant of a reset counts": Mutation(
         "count_at", "(space, after_time + instant, ", "(space, after_time, "

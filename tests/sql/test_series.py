@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from occupancy import schema
 from tests.conftest import empty
 from tests.sql import series_model
+from tests.sql.building import two_rooms
 from tests.sql.model import Model, Placement, Space
 from tests.sql.series_model import Bucket, Hours, Width
 
@@ -219,7 +220,8 @@ class World:
             )
             self.model.resets[space, self.base + offset] = count
 
-    def _refresh(self, horizon: timedelta, repairs: int = 0) -> None:
+    def _refresh(self, horizon: timedelta, repairs: int | None = None) -> None:
+        """A refresh, with so many steps of repair, or all of them."""
         holder = uuid4()
         assert self.run("SELECT occupancy.take_refresh($1, '0')", holder)
         self.run("SELECT occupancy.claim_stale($1)", holder)
@@ -228,8 +230,9 @@ class World:
             holder,
             self.base + horizon,
         )
-        for _ in range(repairs):
-            self.run("SELECT occupancy.repair_next($1, '1 day')", holder)
+        done = 0
+        while done != repairs and self.run("SELECT occupancy.repair_next($1, '1 day')", holder):
+            done += 1
         while self.run("SELECT occupancy.materialize_next($1, '40 days')", holder):
             pass
         self.run("SELECT occupancy.end_refresh($1, true)", holder)
@@ -372,9 +375,6 @@ def test_every_column_equals_the_model(world: World) -> None:
 
 # In this file of sql/functions, this text becomes that.
 _MUTATIONS = {
-    "a peak forgets that the bucket began at 0": (
-        "folded", "CASE WHEN min(time) > bucket THEN 0 END),\n       least", "NULL),\n       least",
-    ),
     "a row of an aggregate ends at another instant": (
         "parts_of_crossings", "INTERVAL ''15 minutes'' - time", "INTERVAL ''16 minutes'' - time",
     ),
@@ -387,7 +387,6 @@ _MUTATIONS = {
     ),
     "a reset does not divide a bucket": ("pieces", "WHERE bucket.start <> reset.at", "WHERE false"),
     "stated resets are ignored": ("resets_between", "WHERE reset.space = ANY (spaces) AND", "WHERE false AND"),
-    "a daily reset wins over a statement": ("resets_between", "AND NOT EXISTS (", "AND true OR EXISTS ("),
     "a crossing at the instant of a reset counts": (
         "series_of_net", "coalesce(segment.stated - coalesce(flow.net_first, 0), base.net)",
         "coalesce(segment.stated, base.net)",
@@ -415,3 +414,93 @@ def test_the_model_notices_when(name: str, world: World) -> None:
     world.run_script(text.replace(old, new))
     with pytest.raises(Exception):  # noqa: B017, PT011 -- a wrong number, or an error of the broken database
         _hunt(world, examples=600, phases=[Phase.generate])
+
+
+async def _one_room(connection: asyncpg.Connection, reset_at: time | None = None) -> int:
+    space: int = await connection.fetchval(
+        "INSERT INTO occupancy.space (organization, space_id, name, reset_at) VALUES (1, 'room', '', $1) RETURNING id",
+        reset_at,
+    )
+    return space
+
+
+async def test_a_statement_at_the_instant_of_a_daily_reset_holds(connection: asyncpg.Connection) -> None:
+    space = await _one_room(connection, time(4))
+    at = datetime(2026, 3, 2, 4, tzinfo=UTC)
+    await connection.execute("INSERT INTO occupancy.reset (space, at, count) VALUES ($1, $2, 7)", space, at)
+    rows = await connection.fetch(
+        "SELECT first, last FROM occupancy.series(ARRAY[$1::int], $2, $3, '1 hour') ORDER BY bucket_start",
+        space,
+        at - timedelta(hours=1),
+        at + timedelta(hours=1),
+    )
+    assert [tuple(row) for row in rows] == [(0, 0), (7, 7)]
+
+
+async def test_a_range_without_a_single_event_has_its_buckets(connection: asyncpg.Connection) -> None:
+    space = await _one_room(connection)
+    rows = await connection.fetch(
+        "SELECT * FROM occupancy.series(ARRAY[$1::int], '2026-03-02Z', '2026-03-03Z', '6 hours')", space
+    )
+    assert len(rows) == 4
+    assert {(row["min"], row["max"], row["mean"], row["entries"], row["utilization"]) for row in rows} == {
+        (0, 0, 0.0, 0, None)
+    }
+
+
+async def test_what_has_not_begun_is_left_out_and_what_has_not_ended_is_looked_at_until_now(
+    connection: asyncpg.Connection,
+) -> None:
+    space = await _one_room(connection)
+    rows = await connection.fetch(
+        "SELECT *, now() AS now FROM occupancy.series("
+        "ARRAY[$1::int], now() - INTERVAL '1 hour', now() + INTERVAL '3 hours', '1 hour') ORDER BY bucket_start",
+        space,
+    )
+    assert len(rows) == 2
+    assert rows[-1]["bucket_end"] - rows[-1]["bucket_start"] == timedelta(hours=1)
+    looked_at = (rows[-1]["now"] - rows[-1]["bucket_start"]).total_seconds()
+    assert rows[-1]["seconds"] == pytest.approx(looked_at, abs=1e-6)
+
+
+async def test_a_bucket_finer_than_what_is_stored_is_refused(connection: asyncpg.Connection) -> None:
+    """Where crossings have been dropped: quarters of an hour are known, minutes are not."""
+    await two_rooms(connection)
+    old, new = datetime(2026, 1, 5, 9, 7, tzinfo=UTC), datetime(2026, 3, 2, 9, 7, tzinfo=UTC)
+    await connection.execute(
+        "SELECT * FROM occupancy.ingest_crossings(1, '{283,283}', $1, '{1,1}', '{0,0}')", [old, new]
+    )
+    await connection.execute('CALL occupancy.refresh_aggregates(0, \'{"lag": "0"}\')')
+    ask = "SELECT max FROM occupancy.series('{1}', $1, $2, $3::text::interval) ORDER BY bucket_start"
+    quarter = old.replace(minute=0), old.replace(minute=15)
+    kept = [row["max"] for row in await connection.fetch(ask, *quarter, "5 minutes")]
+    assert kept == [0, 1, 1]
+    await connection.execute("SELECT drop_chunks('occupancy.crossing', TIMESTAMPTZ '2026-02-01')")
+
+    with pytest.raises(asyncpg.InvalidParameterValueError, match="no longer stored") as refused:
+        await connection.fetch(ask, *quarter, "5 minutes")
+    assert refused.value.column_name == "interval"
+    assert [row["max"] for row in await connection.fetch(ask, *quarter, "15 minutes")] == [1]
+    # where they are still there, and where there never were any
+    assert await connection.fetch(ask, new.replace(minute=0), new.replace(minute=15), "5 minutes")
+    assert await connection.fetch(ask, old - timedelta(days=1), quarter[0], "5 minutes")
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "width", "field"),
+    [
+        ("-infinity", "2026-01-01Z", "1 day", "start"),
+        ("2026-01-01Z", "infinity", "1 day", "start"),
+        ("2026-01-02Z", "2026-01-01Z", "1 day", "end"),
+        ("1901-01-01Z", "2026-01-01Z", "1 minute", "interval"),
+    ],
+)
+async def test_a_range_that_nobody_can_mean_is_refused(
+    connection: asyncpg.Connection, start: str, end: str, width: str, field: str
+) -> None:
+    space = await _one_room(connection)
+    with pytest.raises(asyncpg.InvalidParameterValueError) as refused:
+        await connection.fetch(
+            f"SELECT * FROM occupancy.series('{{{space}}}', '{start}', '{end}', '{width}')"
+        )
+    assert refused.value.column_name == field
