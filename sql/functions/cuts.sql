@@ -15,8 +15,8 @@ DECLARE
   regular_from timestamptz := occupancy.first_instant(first_day, time_zone);
   day record;
 BEGIN
-  PERFORM occupancy.require_width(width);
   PERFORM occupancy.require_range(from_time, to_time);
+  PERFORM occupancy.require_width(width);
   IF date_part('epoch', to_time - from_time) / date_part('epoch', width) > most THEN
     RAISE EXCEPTION 'these are more than % buckets: ask for a part of the range at a time, or for wider ones', most
       USING ERRCODE = 'invalid_parameter_value', COLUMN = 'interval';

@@ -18,7 +18,8 @@ BEGIN
   IF EXISTS (
     SELECT FROM occupancy.flow_15m AS flow
     WHERE flow.space = entries_by_doorway.space
-      AND flow.bucket >= from_time AND flow.bucket < least(to_time, kept_since)
+      AND flow.bucket >= public.time_bucket(INTERVAL '15 minutes', from_time)
+      AND flow.bucket < least(to_time, kept_since)
   ) THEN
     RAISE EXCEPTION 'single crossings before % are no longer stored', kept_since
       USING ERRCODE = 'invalid_parameter_value', COLUMN = 'start';

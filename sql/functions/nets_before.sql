@@ -26,6 +26,7 @@ BEGIN
   SELECT array_agg(piece.space), array_agg(piece.level), array_agg(piece.from_time), array_agg(piece.to_time)
   INTO piece_spaces, piece_levels, piece_from_times, piece_to_times
   FROM occupancy.pieces(spaces, from_times, ARRAY[nets_before.at], INTERVAL '720 hours', NULL, NULL) AS piece;
+  PERFORM occupancy.require_crossings(piece_spaces, piece_levels, piece_from_times, piece_to_times);
 
   RETURN QUERY
   SELECT base.space, base.reset_count + coalesce(sum(

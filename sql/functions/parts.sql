@@ -47,13 +47,11 @@ BEGIN
         ON flow.space = piece.space AND flow.bucket >= piece.from_time AND flow.bucket < piece.to_time
       WHERE piece.level = '30d' AND flow.bucket >= level.first_time AND flow.bucket < level.last_time;
     ELSE
-      -- crossings at one instant count together
       RETURN QUERY
-      SELECT change.space, change.time, change.time,
-        (count(*) FILTER (WHERE change.net > 0))::integer, (count(*) FILTER (WHERE change.net < 0))::integer,
-        0::float8, sum(change.net)::integer, sum(change.net)::integer, sum(change.net)::integer
+      SELECT change.space, change.time, change.time, (change.net > 0)::integer, (change.net < 0)::integer,
+        0::float8, change.net, change.net, change.net
       FROM (
-        SELECT bounded.space, crossing.time, crossing.direction * bounded.sign AS net
+        SELECT bounded.space, crossing.time, (crossing.direction * bounded.sign)::integer AS net
         FROM (
           SELECT piece.space, effect.dpu, effect.sign,
             greatest(effect.valid_from, piece.from_time) AS from_time,
@@ -68,13 +66,12 @@ BEGIN
         JOIN occupancy.crossing ON crossing.dpu = bounded.dpu
           AND crossing.time >= bounded.from_time AND crossing.time < bounded.to_time
         WHERE crossing.time >= level.first_time AND crossing.time < level.last_time
-      ) AS change
-      GROUP BY change.space, change.time;
+      ) AS change;
     END IF;
   END LOOP;
 END
 $$;
 
 COMMENT ON FUNCTION occupancy.parts(integer[], text[], timestamptz[], timestamptz[]) IS
-  'What pieces (see there) hold: the rows of aggregates and, in raw ones, the crossings, those at one instant as one. '
-  'Each with the instants at which it begins and from which on it says nothing more, and person_seconds up to there.';
+  'What pieces (see there) hold: the rows of aggregates and, in raw ones, the crossings. Each with the instants at '
+  'which it begins and from which on it says nothing more, and person_seconds up to there.';

@@ -3,6 +3,10 @@ LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  IF from_time IS NULL OR to_time IS NULL THEN
+    RAISE EXCEPTION 'a range of time has a start and an end, not null'
+      USING ERRCODE = 'invalid_parameter_value', COLUMN = CASE WHEN from_time IS NULL THEN 'start' ELSE 'end' END;
+  END IF;
   -- Days, resets and buckets are counted through such a range one by one.
   IF NOT isfinite(from_time) OR from_time < '1900-01-01 00:00:00+00' OR NOT isfinite(to_time)
     OR to_time > '2200-01-01 00:00:00+00'

@@ -14,6 +14,9 @@ DECLARE
   calendar record;
   cuts timestamptz[];
 BEGIN
+  -- here, because cuts knows no null
+  PERFORM occupancy.require_range(from_time, to_time);
+  PERFORM occupancy.require_width(width);
   FOR calendar IN
     SELECT coalesce(series.time_zone, space.time_zone) AS time_zone, array_agg(space.id) AS spaces
     FROM occupancy.space

@@ -16,6 +16,7 @@ AS $$
 DECLARE
   instant CONSTANT interval := '1 microsecond';
   quarter CONSTANT interval := '15 minutes';
+  most CONSTANT integer := 10000000;
   -- nobody knows yet how a bucket ends that has not
   until CONSTANT timestamptz := least(now(), cuts[cardinality(cuts)]);
   edges timestamptz[] := cuts[1 : width_bucket(until - instant, cuts)] || until;
@@ -46,6 +47,14 @@ BEGIN
       WHERE edge.at >= cuts[1] AND edge.at <= until
       ORDER BY edge.at
     );
+  END IF;
+  -- The edges of each space and a daily reset a day: what all of this takes time and memory for.
+  IF cardinality(edges)::bigint * cardinality(spaces) + date_part('epoch', until - cuts[1]) / 86400 * (
+      SELECT count(*) FROM occupancy.space WHERE space.id = ANY (spaces) AND space.reset_at IS NOT NULL
+    ) > most
+  THEN
+    RAISE EXCEPTION 'this range has more than % buckets, openings and daily resets of these spaces: ask for a part of '
+      'it at a time, or for fewer spaces', most USING ERRCODE = 'invalid_parameter_value', COLUMN = 'start';
   END IF;
   SELECT array_agg(reset.space), array_agg(reset.at), array_agg(reset.count)
   INTO reset_spaces, reset_times, reset_counts
@@ -87,13 +96,14 @@ BEGIN
       OFFSET 0
     ) AS place
   ), running AS (
+    -- parts at one instant count together, which the default frame of the window does
     SELECT placed.*,
       sum(placed.net) OVER (PARTITION BY placed.space, placed.start ORDER BY placed.at) - placed.net AS net_before
     FROM placed
   ), flow AS (
-    -- integers again: the sum of a bigint is a slow numeric
-    SELECT running.space, running.start,
-      sum(running.entries)::integer AS entries, sum(running.exits)::integer AS exits,
+    SELECT running.space, running.start, sum(running.entries) AS entries, sum(running.exits) AS exits,
+      -- an integer again: running sums of a bigint are slow numerics
+      sum(running.net)::integer AS net,
       sum(running.person_seconds + running.net * date_part('epoch', running.segment_end - running.until))
         AS person_seconds,
       coalesce(sum(running.net_first) FILTER (WHERE running.at = running.start), 0)::integer AS net_first,
@@ -103,7 +113,7 @@ BEGIN
     FROM running
     GROUP BY running.space, running.start
     UNION ALL
-    SELECT flow.space, flow.bucket, flow.entries, flow.exits,
+    SELECT flow.space, flow.bucket, flow.entries, flow.exits, flow.entries - flow.exits,
       flow.person_microseconds::float8 / 1e6, flow.net_first, flow.net_high, flow.net_low
     FROM unnest(whole_spaces, whole_from_times, whole_to_times) AS whole (space, from_time, to_time)
     JOIN occupancy.flow_15m AS flow
@@ -130,12 +140,12 @@ BEGIN
     WHERE NOT undivided
   ), course AS NOT MATERIALIZED (
     SELECT segment.space, segment.start, segment.segment_end, coalesce(flow.net_first, 0) AS net_first,
-      coalesce(flow.entries, 0) AS entries, coalesce(flow.exits, 0) AS exits,
+      coalesce(flow.entries, 0) AS entries, coalesce(flow.exits, 0) AS exits, coalesce(flow.net, 0) AS net,
       coalesce(flow.person_seconds, 0) AS person_seconds,
       coalesce(flow.high, 0) AS high, coalesce(flow.low, 0) AS low,
       -- The net just before the segment; after a reset, such that the crossings at its very instant lead to its count.
       first_value(coalesce(segment.stated - coalesce(flow.net_first, 0), base.net)) OVER epoch
-        + sum(coalesce(flow.entries - flow.exits, 0)) OVER epoch - coalesce(flow.entries - flow.exits, 0) AS before,
+        + sum(coalesce(flow.net, 0)) OVER epoch - coalesce(flow.net, 0) AS before,
       date_part('epoch', segment.segment_end - segment.start) AS seconds
     FROM segment
     LEFT JOIN occupancy.nets_before(spaces, edges[1]) AS base ON base.space = segment.space
@@ -146,16 +156,16 @@ BEGIN
   SELECT course.space, course.start,
     -- of a bucket that has not ended, its end nevertheless
     CASE WHEN course.segment_end = until THEN cuts[cardinality(edges)] ELSE course.segment_end END,
-    course.seconds, before + net_first, before + entries - exits, before + low, before + high,
+    course.seconds, before + net_first, before + net, before + low, before + high,
     before + person_seconds / course.seconds, course.entries::bigint, course.exits::bigint
   FROM course
   WHERE undivided
   UNION ALL
   SELECT divided.space, cuts[divided.bucket], cuts[divided.bucket + 1], sum(divided.seconds),
     (array_agg(before + net_first ORDER BY divided.start))[1],
-    (array_agg(before + entries - exits ORDER BY divided.start DESC))[1],
+    (array_agg(before + net ORDER BY divided.start DESC))[1],
     min(before + low), max(before + high), sum(before * divided.seconds + person_seconds) / sum(divided.seconds),
-    sum(divided.entries), sum(divided.exits)
+    sum(divided.entries)::bigint, sum(divided.exits)::bigint
   FROM (
     SELECT course.*, width_bucket(course.start, cuts) AS bucket
     FROM course

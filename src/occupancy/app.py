@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from fastapi import APIRouter, FastAPI, Security
+from fastapi import APIRouter, Depends, FastAPI, Security
 from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
@@ -27,6 +27,7 @@ from occupancy.api import (
 )
 from occupancy.api.body_limit import BodyLimit
 from occupancy.api.gate import Gate
+from occupancy.api.known_parameters import only_known_parameters
 from occupancy.database import DEFAULT_ORGANIZATION, Database, topology_engine
 from occupancy.refresh import Refresher
 from occupancy.settings import Settings
@@ -76,7 +77,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     # Added last, so asked first: nothing is read of a request that may not come in.
     app.add_middleware(Gate, settings=settings)
 
-    v1 = APIRouter(prefix="/v1", dependencies=[Security(_KEY)])
+    v1 = APIRouter(prefix="/v1", dependencies=[Security(_KEY), Depends(only_known_parameters)])
     for module in (events, counts, series, event_lists, summaries, spaces, doorways, dpus, resets):
         v1.include_router(module.router)
     app.include_router(v1)

@@ -37,7 +37,7 @@ from occupancy.demo import run_demo
 from occupancy.embedded import EmbeddedError
 from occupancy.errors import InvalidInput, OccupancyError
 from occupancy.export.encoder import Format
-from occupancy.export.file import Report, export_events, export_series, output_file
+from occupancy.export.file import Report, export_events, export_series, format_of, output_file
 from occupancy.history.events import EventsQuestion
 from occupancy.history.series import SeriesQuestion
 from occupancy.layout import Layout, read_yaml, write_yaml
@@ -286,7 +286,9 @@ EndOption = Annotated[
     str | None,
     typer.Option("--end", metavar="RFC3339", help="Up to but not including this instant; default: now."),
 ]
-FormatOption = Annotated[Format, typer.Option("--format")]
+FormatOption = Annotated[
+    Format | None, typer.Option("--format", help="Default: what --output ends in, or else csv.")
+]
 OutputOption = Annotated[
     Path | None,
     typer.Option("--output", dir_okay=False, help="The file, there once it is complete; default: stdout."),
@@ -304,17 +306,18 @@ def export_series_command(
         str | None, typer.Option(help="Calendar and times; default: the space's own, and UTC.")
     ] = None,
     hours: Annotated[str | None, typer.Option(help="Only while it is open: 'Mon-Fri 08:00-18:00'.")] = None,
-    file_format: FormatOption = "csv",
+    file_format: FormatOption = None,
     output: OutputOption = None,
     force: ForceOption = False,
 ) -> None:
     """Write how the counts of spaces ran, bucket by bucket."""
     question = SeriesQuestion(*time_range(start, end, Settings().max_clock_skew), interval, tz, hours)
     answered_in = zone(tz)
-    with output_file(output, file_format, force=force) as file:
+    wanted = file_format or format_of(output)
+    with output_file(output, wanted, force=force) as file:
         _export(
             lambda database, report: export_series(
-                database, space, question, answered_in, file, file_format, report
+                database, space, question, answered_in, file, wanted, report
             )
         )
 
@@ -325,17 +328,18 @@ def export_events_command(
     start: StartOption,
     end: EndOption = None,
     tz: Annotated[str | None, typer.Option(help="Zone of the times; default: UTC.")] = None,
-    file_format: FormatOption = "csv",
+    file_format: FormatOption = None,
     output: OutputOption = None,
     force: ForceOption = False,
 ) -> None:
     """Write the single crossings that touched the counts of spaces."""
     question = EventsQuestion(*time_range(start, end, Settings().max_clock_skew))
     answered_in = zone(tz)
-    with output_file(output, file_format, force=force) as file:
+    wanted = file_format or format_of(output)
+    with output_file(output, wanted, force=force) as file:
         _export(
             lambda database, report: export_events(
-                database, space, question, answered_in, file, file_format, report
+                database, space, question, answered_in, file, wanted, report
             )
         )
 
@@ -477,7 +481,10 @@ def bi_login(
 
     _with_database(work)
     _out.print(
-        f"{name} is removed" if organization is None else f"{name} reads schema bi of {organization}",
+        f"{name} is removed"
+        if organization is None
+        else f"{name} reads schema bi of {organization}"
+        + ("" if password_stdin else "; no password was set (--password-stdin)"),
         highlight=False,
         markup=False,
         soft_wrap=True,

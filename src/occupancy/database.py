@@ -100,7 +100,8 @@ class Database:
                 command_timeout=60,
                 server_settings=_SERVER_SETTINGS,
             )
-        except (*_UNREACHABLE, TimeoutError, asyncpg.PostgresError) as error:
+        except (*_UNREACHABLE, TimeoutError, asyncpg.PostgresError, ValueError) as error:
+            # a ValueError: the URL is none
             raise DatabaseUnavailable(f"the database cannot be reached: {error}") from error
         return cls(pool)
 

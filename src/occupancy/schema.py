@@ -79,8 +79,8 @@ async def build(connection: asyncpg.Connection) -> None:
 async def apply_logic(connection: asyncpg.Connection) -> None:
     """Create or replace functions, triggers, views and grants, and add missing jobs, in one transaction.
 
-    Functions and views that no file defines any more are dropped. One whose result or arguments change needs a revision
-    that drops it first, and so does a view that loses a column.
+    Functions that no file defines any more are dropped. One whose result or arguments change needs a revision that
+    drops it first; so does a view that loses a column, and what goes from schema bi.
     """
     async with connection.transaction():
         # Functions name each other in any order.
@@ -88,7 +88,6 @@ async def apply_logic(connection: asyncpg.Connection) -> None:
         for file in logic_files():
             await connection.execute(file.read_text())
         # Last: until now, a view or trigger may have needed them.
-        await _drop_forgotten_views(connection)
         await _drop_forgotten_functions(connection)
         if await connection.fetchval("SELECT to_regclass('occupancy.alembic_version')") is not None:
             await connection.execute(f"COMMENT ON TABLE occupancy.alembic_version IS '{logic_version()}'")
@@ -114,28 +113,16 @@ async def missing(connection: asyncpg.Connection) -> str | None:
     return None if logic == logic_version() else "its functions are not those of this version"
 
 
-async def _drop_forgotten_views(connection: asyncpg.Connection) -> None:
-    defined = [file.stem for file in (sql_directory() / "views").glob("*.sql")]
+async def _drop_forgotten_functions(connection: asyncpg.Connection) -> None:
+    """Not in schema bi, where administrators may have put something of their own."""
+    defined = [file.stem for file in (sql_directory() / "functions").glob("*.sql")]
     forgotten = await connection.fetch(
-        "SELECT oid::regclass::text AS name FROM pg_class "
-        "WHERE relnamespace = 'bi'::regnamespace AND relkind = 'v' AND relname <> ALL ($1)",
+        "SELECT oid::regprocedure::text AS signature FROM pg_proc "
+        "WHERE pronamespace = 'occupancy'::regnamespace AND proname <> ALL ($1)",
         defined,
     )
     for row in forgotten:
-        await connection.execute(f"DROP VIEW {row['name']}")
-
-
-async def _drop_forgotten_functions(connection: asyncpg.Connection) -> None:
-    for namespace, folder in (("occupancy", "functions"), ("bi", "functions/bi")):
-        defined = [file.stem for file in (sql_directory() / folder).glob("*.sql")]
-        forgotten = await connection.fetch(
-            "SELECT oid::regprocedure::text AS signature FROM pg_proc "
-            "WHERE pronamespace = $1::text::regnamespace AND proname <> ALL ($2)",
-            namespace,
-            defined,
-        )
-        for row in forgotten:
-            await connection.execute(f"DROP ROUTINE {row['signature']}")
+        await connection.execute(f"DROP ROUTINE {row['signature']}")
 
 
 def _alembic_config() -> Config:
@@ -179,7 +166,8 @@ async def migrate(url: str, revision: str = "head") -> None:
 async def _connect(url: str) -> asyncpg.Connection:
     try:
         return await asyncpg.connect(url)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+    # a ValueError: the URL is none
+    except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
         raise DatabaseUnavailable(f"the database cannot be reached: {error}") from error
 
 

@@ -156,3 +156,20 @@ async def test_a_bad_question_names_the_field(
     problem = answer.json()
     assert problem["field"] == field
     assert problem["type"].startswith("urn:occupancy:problem:")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/spaces/A/count?att=2026-03-02T15:34:00Z", "att"),
+        ("/v1/counts?at=2026-03-02T15:34:00Z&tzz=UTC", "tzz"),
+        ("/v1/spaces/A/profile?start=2026-03-02T00:00:00Z&format=csv", "format"),
+    ],
+)
+async def test_a_parameter_that_there_is_not_is_refused(
+    client: httpx.AsyncClient, path: str, name: str
+) -> None:
+    answer = await client.get(path)
+    assert answer.status_code == 422
+    assert answer.json()["field"] == name
+    assert "there is no parameter" in answer.json()["detail"]

@@ -26,8 +26,9 @@ from typer.testing import CliRunner
 from occupancy import cli
 from occupancy.app import create_app
 from occupancy.database import Database
-from occupancy.errors import DatabaseUnavailable
+from occupancy.errors import DatabaseUnavailable, InvalidInput
 from occupancy.export import pages
+from occupancy.export.file import format_of
 from occupancy.history.series import SeriesQuestion
 from occupancy.history.spaces import Scope
 from occupancy.settings import Settings
@@ -322,3 +323,16 @@ async def test_an_error_names_the_field_and_the_value(
     shown = " ".join(capsys.readouterr().err.split())
     for word in words:
         assert word in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [(None, "csv"), ("day", "csv"), ("day.NDJSON", "ndjson"), ("day.parquet", "parquet")],
+)
+def test_the_name_of_a_file_says_its_format(name: str | None, expected: str) -> None:
+    assert format_of(None if name is None else Path(name)) == expected
+
+
+def test_an_ending_that_stands_for_no_format_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="'xlsx' is no format"):
+        format_of(Path("day.xlsx"))

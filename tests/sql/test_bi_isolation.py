@@ -171,6 +171,10 @@ REFUSED = [
     "SELECT query_to_xml('SELECT * FROM occupancy.space', true, true, '')",
     "SELECT table_to_xml({space_oid}::regclass, true, true, '')",
     "SELECT ts_stat('SELECT to_tsvector(name) FROM occupancy.space')",
+    # what writers, refreshes and migrations wait for
+    "SELECT pg_advisory_lock(7301000001)",
+    "SELECT pg_advisory_xact_lock_shared(7301000001)",
+    "SELECT pg_try_advisory_lock(1, 2)",
     # who one is, and who may
     "SELECT * FROM occupancy.bi_login",
     "UPDATE occupancy.bi_login SET organization = 2",

@@ -391,9 +391,6 @@ _MUTATIONS = {
         "series_of_net", "coalesce(segment.stated - coalesce(flow.net_first, 0), base.net)",
         "coalesce(segment.stated, base.net)",
     ),
-    "crossings at one instant count one by one": (
-        "parts", "GROUP BY change.space, change.time;", "GROUP BY change.space, change.time, change.net;",
-    ),
     "it is always open": ("series_of_net", "(open_times IS NULL OR open_times @> course.start)", "true"),
     "a DPU that was moved counts where it hung before": (
         "parts", "least(effect.valid_to, piece.to_time) AS to_time", "piece.to_time AS to_time",
@@ -484,6 +481,77 @@ async def test_a_bucket_finer_than_what_is_stored_is_refused(connection: asyncpg
     # where they are still there, and where there never were any
     assert await connection.fetch(ask, new.replace(minute=0), new.replace(minute=15), "5 minutes")
     assert await connection.fetch(ask, old - timedelta(days=1), quarter[0], "5 minutes")
+
+
+async def test_the_count_before_a_range_is_refused_where_its_crossings_are_gone(
+    connection: asyncpg.Connection,
+) -> None:
+    """A reset inside a quarter of an hour: only the crossings could tell which of them came after it."""
+    await two_rooms(connection)
+    old, new = datetime(2026, 1, 5, 9, 8, tzinfo=UTC), datetime(2026, 3, 2, 9, 7, tzinfo=UTC)
+    await connection.execute(
+        "SELECT * FROM occupancy.ingest_crossings(1, '{283,283}', $1, '{1,1}', '{0,0}')", [old, new]
+    )
+    await connection.execute(
+        "INSERT INTO occupancy.reset (space, at, count) VALUES (1, $1, 0)", old - timedelta(minutes=1)
+    )
+    await connection.execute('CALL occupancy.refresh_aggregates(0, \'{"lag": "0"}\')')
+    ask = "SELECT first, last FROM occupancy.series('{1}', $1, $2, '1 day')"
+    day = new.replace(hour=0, minute=0), new.replace(hour=23)
+    assert [tuple(row) for row in await connection.fetch(ask, *day)] == [(1, 2)]
+    await connection.execute("SELECT drop_chunks('occupancy.crossing', TIMESTAMPTZ '2026-02-01')")
+    with pytest.raises(asyncpg.InvalidParameterValueError, match="no longer stored"):
+        await connection.fetch(ask, *day)
+
+
+async def test_more_people_than_an_integer_holds(
+    connection: asyncpg.Connection,
+) -> None:
+    await _one_room(connection)
+    table = await connection.fetchval("SELECT occupancy.flow_table('1d')::text")
+    for day in (2, 3):
+        await connection.execute(
+            f"INSERT INTO {table} (space, bucket, entries, exits, last_crossing, person_microseconds, net_first, "
+            f"net_high, net_low) VALUES (1, '2026-03-0{day}Z', 1200000000, 1200000000, '2026-03-02Z', 0, 0, 0, 0)"
+        )
+    await connection.execute("DELETE FROM occupancy.stale")
+    await connection.execute(
+        "UPDATE occupancy.horizon SET write_before = '2026-03-09Z', read_before = '2026-03-09Z'"
+    )
+    rows = await connection.fetch(
+        "SELECT entries FROM occupancy.series('{1}', '2026-03-02Z', '2026-03-09Z', '7 days')"
+    )
+    assert [row["entries"] for row in rows] == [2_400_000_000]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "series('{1}', NULL, '2026-01-01Z', '1 day')",
+        "series('{1}', '2026-01-01Z', NULL, '1 day')",
+        "series('{1}', '2026-01-01Z', '2026-01-02Z', NULL)",
+        "totals('{1}', NULL, '2026-01-01Z')",
+        "profile(1, '2026-01-01Z', NULL)",
+        "entries_by_doorway(1, NULL, '2026-01-01Z')",
+    ],
+)
+async def test_null_is_no_answer(connection: asyncpg.Connection, question: str) -> None:
+    await _one_room(connection)
+    with pytest.raises(asyncpg.InvalidParameterValueError) as refused:
+        await connection.fetch(f"SELECT * FROM occupancy.{question}")
+    assert refused.value.column_name in {"start", "end", "interval"}
+
+
+async def test_more_than_anybody_can_wait_for_is_refused(connection: asyncpg.Connection) -> None:
+    await connection.execute(
+        "INSERT INTO occupancy.space (organization, space_id, name, reset_at) "
+        "SELECT 1, 'room-' || i, '', '04:00' FROM generate_series(1, 300) AS i"
+    )
+    with pytest.raises(asyncpg.InvalidParameterValueError, match="ask for a part of it") as refused:
+        await connection.fetch(
+            "SELECT * FROM occupancy.totals(ARRAY(SELECT id FROM occupancy.space), '1900-01-01Z', now())"
+        )
+    assert refused.value.column_name == "start"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import tzinfo
 from typing import Annotated, Any, Literal, TypeAlias
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from occupancy.export.columns import Row, Table
@@ -28,6 +28,7 @@ FILES: dict[int | str, dict[str, Any]] = {
 
 def _wanted(
     request: Request,
+    response: Response,
     file_format: Annotated[
         Literal["json", "csv", "ndjson", "parquet"] | None,
         Query(
@@ -39,6 +40,7 @@ def _wanted(
     ] = None,
 ) -> Format | None:
     """The file that the caller wants, None for JSON."""
+    response.headers["Vary"] = "Accept"
     if file_format is not None:
         return None if file_format == "json" else file_format
     return _accepted(",".join(request.headers.getlist("accept")))
@@ -64,7 +66,10 @@ async def streamed(
     return StreamingResponse(
         encoded(file_format, table, tz, all_of_them()),
         media_type=MEDIA_TYPES[file_format],
-        headers={"Content-Disposition": f'attachment; filename="{table.name}.{file_format}"'},
+        headers={
+            "Vary": "Accept",
+            "Content-Disposition": f'attachment; filename="{table.name}.{file_format}"',
+        },
     )
 
 

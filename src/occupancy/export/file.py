@@ -13,13 +13,31 @@ from typing import BinaryIO
 from occupancy.database import DEFAULT_ORGANIZATION, Database
 from occupancy.errors import InvalidInput
 from occupancy.export.columns import EVENTS_OF_SPACE, SERIES, Row, Table
-from occupancy.export.encoder import Format, encoded
+from occupancy.export.encoder import MEDIA_TYPES, Format, encoded
 from occupancy.export.pages import rows_of_space, series_rows
 from occupancy.history.events import EventsQuestion, events_of_space
 from occupancy.history.series import SeriesQuestion
 from occupancy.history.spaces import Scope, find_space
 
 Report = Callable[[float], None]
+
+
+def format_of(target: Path | None) -> Format:
+    """The format that the name of a file ends in; CSV without a file or an ending.
+
+    Raises InvalidInput for an ending that stands for no format.
+    """
+    ending = "" if target is None else target.suffix.removeprefix(".").lower()
+    if not ending:
+        return "csv"
+    for file_format in MEDIA_TYPES:
+        if file_format == ending:
+            return file_format
+    raise InvalidInput(
+        f"{ending!r} is no format: give --format, or a name that ends in {', '.join(MEDIA_TYPES)}",
+        field="output",
+        value=str(target),
+    )
 
 
 @contextmanager
@@ -45,6 +63,9 @@ def output_file(target: Path | None, file_format: Format, *, force: bool) -> Ite
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
+    except TimeoutError:
+        # an OSError, but of the database
+        raise
     except OSError as error:
         raise InvalidInput(
             f"{target} cannot be written: {error}", field="output", value=str(target)
