@@ -33,7 +33,7 @@ async def own_database(
         await _on_server(server_url, f'CREATE DATABASE "{name}"')
     try:
         await schema.migrate(url)
-        await _stop_refresh_job(url)
+        await _stop_refresh_job(url, fresh=not reuse)
         yield url
     finally:
         if not keep:
@@ -53,13 +53,23 @@ async def _on_server(server_url: str, command: str) -> None:
         await connection.close()
 
 
-async def _stop_refresh_job(url: str) -> None:
+async def _stop_refresh_job(url: str, *, fresh: bool) -> None:
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(
             "SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs "
             "WHERE proc_schema = 'occupancy' AND proc_name = 'refresh_aggregates'"
         )
+        await connection.execute("SELECT _timescaledb_functions.stop_background_workers()")
+        if fresh:
+            # It may have begun meanwhile, hold the lease, and have moved the horizon to now: what is loaded then would
+            # be repaired, not materialized.
+            await connection.execute(
+                "UPDATE occupancy.horizon SET read_before = '-infinity', write_before = '-infinity'"
+            )
+            await connection.execute(
+                "UPDATE occupancy.refresher SET holder = NULL, held_until = '-infinity', refreshed_at = '-infinity'"
+            )
     finally:
         await connection.close()
 

@@ -160,10 +160,6 @@ async def _prepare(connection: Connection, now: datetime) -> None:
     others = [dpu for dpu in range(1, SPACES + 1) if dpu not in BUSY_DPUS]
     minutes = int(LAST_DAYS / timedelta(minutes=1))
     await connection.execute(LOAD, now - LAST_DAYS, minutes, others, timeout=1800)
-    # The database's own job may have run before it was stopped: then all of this would be repaired, not materialized.
-    await connection.execute(
-        "UPDATE occupancy.horizon SET read_before = '-infinity', write_before = '-infinity'"
-    )
     await refresh_up_to(connection, now - TAIL)
     await connection.execute(PEER_AGGREGATE)
     read_before = await connection.fetchval("SELECT read_before FROM occupancy.horizon")

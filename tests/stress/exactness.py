@@ -174,6 +174,11 @@ async def own_database(server_url: str, name: str) -> AsyncIterator[str]:
             url,
             "SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs "
             "WHERE proc_schema = 'occupancy' AND proc_name = 'refresh_aggregates'",
+            # It may have begun meanwhile, hold the lease, and have moved the horizon to the real now, long after
+            # simulated time.
+            "SELECT _timescaledb_functions.stop_background_workers()",
+            "UPDATE occupancy.horizon SET read_before = '-infinity', write_before = '-infinity'",
+            "UPDATE occupancy.refresher SET holder = NULL, held_until = '-infinity', refreshed_at = '-infinity'",
         )
         yield url
     finally:
