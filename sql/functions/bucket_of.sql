@@ -59,9 +59,11 @@ BEGIN
         AND flow.bucket >= bucket_of.bucket_start AND flow.bucket < bucket_of.bucket_end
     ) AS part;
   ELSE
-    SELECT course.seconds, course.first, course.last, course.min, course.max, course.mean, course.entries, course.exits
-    INTO seconds, first, last, net_min, max, mean, entries, exits
-    FROM occupancy.series_of_net(ARRAY[space], ARRAY[bucket_start, bucket_end], NULL) AS course;
+    SELECT course.seconds, course.first, course.last, course.min, course.max, course.mean, course.net_min,
+      course.entries, course.exits, course.utilization, course.peak_utilization
+    INTO seconds, first, last, min, max, mean, net_min, entries, exits, utilization, peak_utilization
+    FROM occupancy.series_of_cuts(ARRAY[space], ARRAY[bucket_start, bucket_end], NULL) AS course;
+    RETURN;
   END IF;
 
   first := greatest(first, 0);

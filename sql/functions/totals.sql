@@ -23,17 +23,9 @@ BEGIN
     GROUP BY 1
   LOOP
     RETURN QUERY
-    SELECT course.space, course.bucket_start, course.bucket_end, course.seconds,
-      greatest(course.first, 0), greatest(course.last, 0), greatest(course.min, 0), greatest(course.max, 0),
-      greatest(course.mean, 0), course.min, course.entries, course.exits,
-      greatest(course.mean, 0) / limits.people, greatest(course.max, 0) / limits.people
-    FROM occupancy.series_of_net(calendar.spaces, ARRAY[from_time, to_time], occupancy.open_times(
-      from_time, to_time, totals.hours, calendar.time_zone)) AS course
-    JOIN (
-      SELECT space.id, nullif(space.capacity, 0)::float8 AS people
-      FROM occupancy.space
-      WHERE space.id = ANY (calendar.spaces)
-    ) AS limits ON limits.id = course.space;
+    SELECT *
+    FROM occupancy.series_of_cuts(calendar.spaces, ARRAY[from_time, to_time], occupancy.open_times(
+      from_time, to_time, totals.hours, calendar.time_zone));
   END LOOP;
 END
 $$;

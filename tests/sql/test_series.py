@@ -388,10 +388,10 @@ _MUTATIONS = {
     "a reset does not divide a bucket": ("pieces", "WHERE bucket.start <> reset.at", "WHERE false"),
     "stated resets are ignored": ("resets_between", "WHERE reset.space = ANY (spaces) AND", "WHERE false AND"),
     "a crossing at the instant of a reset counts": (
-        "series_of_net", "coalesce(segment.stated - coalesce(flow.net_first, 0), base.net)",
+        "series_of_cuts", "coalesce(segment.stated - coalesce(flow.net_first, 0), base.net)",
         "coalesce(segment.stated, base.net)",
     ),
-    "it is always open": ("series_of_net", "(open_times IS NULL OR open_times @> course.start)", "true"),
+    "it is always open": ("series_of_cuts", "(open_times IS NULL OR open_times @> course.start)", "true"),
     "a DPU that was moved counts where it hung before": (
         "parts", "least(effect.valid_to, piece.to_time) AS to_time", "piece.to_time AS to_time",
     ),

@@ -1,8 +1,9 @@
-CREATE OR REPLACE FUNCTION occupancy.series_of_net(
+CREATE OR REPLACE FUNCTION occupancy.series_of_cuts(
   spaces integer[], cuts timestamptz[], open_times tstzmultirange
 ) RETURNS TABLE (
   space integer, bucket_start timestamptz, bucket_end timestamptz, seconds double precision,
-  first bigint, last bigint, min bigint, max bigint, mean double precision, entries bigint, exits bigint
+  first bigint, last bigint, min bigint, max bigint, mean double precision, net_min bigint,
+  entries bigint, exits bigint, utilization double precision, peak_utilization double precision
 )
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -152,31 +153,45 @@ BEGIN
     -- Every flow has its segment. FULL, because it is never done by a nested loop, however few rows are expected.
     FULL JOIN flow ON flow.space = segment.space AND flow.start = segment.start
     WINDOW epoch AS (PARTITION BY segment.space, segment.epoch ORDER BY segment.start)
-  )
-  SELECT course.space, course.start,
-    -- of a bucket that has not ended, its end nevertheless
-    CASE WHEN course.segment_end = until THEN cuts[cardinality(edges)] ELSE course.segment_end END,
-    course.seconds, before + net_first, before + net, before + low, before + high,
-    before + person_seconds / course.seconds, course.entries::bigint, course.exits::bigint
-  FROM course
-  WHERE undivided
-  UNION ALL
-  SELECT divided.space, cuts[divided.bucket], cuts[divided.bucket + 1], sum(divided.seconds),
-    (array_agg(before + net_first ORDER BY divided.start))[1],
-    (array_agg(before + net ORDER BY divided.start DESC))[1],
-    min(before + low), max(before + high), sum(before * divided.seconds + person_seconds) / sum(divided.seconds),
-    sum(divided.entries)::bigint, sum(divided.exits)::bigint
-  FROM (
-    SELECT course.*, width_bucket(course.start, cuts) AS bucket
+  ), net (
+    space, bucket_start, bucket_end, seconds, first, last, min, max, mean, entries, exits
+  ) AS NOT MATERIALIZED (
+    SELECT course.space, course.start,
+      -- of a bucket that has not ended, its end nevertheless
+      CASE WHEN course.segment_end = until THEN cuts[cardinality(edges)] ELSE course.segment_end END,
+      course.seconds, before + net_first, before + net, before + low, before + high,
+      before + person_seconds / course.seconds, course.entries::bigint, course.exits::bigint
     FROM course
-    WHERE NOT undivided AND (open_times IS NULL OR open_times @> course.start)
-  ) AS divided
-  GROUP BY divided.space, divided.bucket;
+    WHERE undivided
+    UNION ALL
+    SELECT divided.space, cuts[divided.bucket], cuts[divided.bucket + 1], sum(divided.seconds),
+      (array_agg(before + net_first ORDER BY divided.start))[1],
+      (array_agg(before + net ORDER BY divided.start DESC))[1],
+      min(before + low), max(before + high), sum(before * divided.seconds + person_seconds) / sum(divided.seconds),
+      sum(divided.entries)::bigint, sum(divided.exits)::bigint
+    FROM (
+      SELECT course.*, width_bucket(course.start, cuts) AS bucket
+      FROM course
+      WHERE NOT undivided AND (open_times IS NULL OR open_times @> course.start)
+    ) AS divided
+    GROUP BY divided.space, divided.bucket
+  )
+  -- a count is never below 0
+  SELECT net.space, net.bucket_start, net.bucket_end, net.seconds, greatest(net.first, 0), greatest(net.last, 0),
+    greatest(net.min, 0), greatest(net.max, 0), greatest(net.mean, 0), net.min, net.entries, net.exits,
+    greatest(net.mean, 0) / limits.people, greatest(net.max, 0) / limits.people
+  FROM net
+  JOIN (
+    SELECT space.id, nullif(space.capacity, 0)::float8 AS people
+    FROM occupancy.space
+    WHERE space.id = ANY (spaces)
+  ) AS limits ON limits.id = net.space;
 END
 $$;
 
-COMMENT ON FUNCTION occupancy.series_of_net(integer[], timestamptz[], tstzmultirange) IS
-  'How the net of spaces ran in the buckets between successive cuts: at the start (as count_at has it), just before the '
-  'end, the lowest and the highest at any instant, the mean over time, and the entries and exits. With open_times: while '
-  'it was open only, and no bucket in which it never was. seconds: for how long it was looked at; less than the bucket '
-  'also if that has not ended. Buckets that have not begun are left out.';
+COMMENT ON FUNCTION occupancy.series_of_cuts(integer[], timestamptz[], tstzmultirange) IS
+  'How the count of spaces ran in the buckets between successive cuts: at the start (as count_at has it), just before '
+  'the end, the lowest and the highest at any instant, the mean of the net over time, never below 0; net_min: the lowest '
+  'net, below 0 where sensors have missed people; the entries and exits; mean and max over the capacity, null without '
+  'one. With open_times: while it was open only, and no bucket in which it never was. seconds: for how long it was '
+  'looked at; less than the bucket also if that has not ended. Buckets that have not begun are left out.';
