@@ -1,0 +1,7 @@
+-- Answers kept for Idempotency-Key
+
+-- Offsets of Kafka
+
+-- What DPUs say of themselves
+
+-- Columnstore and retention
