@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 KEY = "a-key-for-tests-only"
 NATIVE_URL = os.environ.get("OCCUPANCY_TEST_DATABASE_URL")
 
-_TABLES = "space, doorway, dpu, placement, reset, effect, crossing, rejected_event, stale"
+_TABLES = "space, doorway, dpu, placement, reset, effect, crossing, rejected_event, stale, request_receipt"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

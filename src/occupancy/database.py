@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from occupancy import schema
 from occupancy.errors import Busy, DatabaseUnavailable, UnknownReference
-from occupancy.parse import Event, Parsed, Rejected, payload_json
+from occupancy.parse import Events, Parsed, Rejected, payload_json
 
 DEFAULT_ORGANIZATION = 1
 
@@ -252,17 +252,17 @@ async def store(connection: asyncpg.Connection, organization: int, parsed: Parse
 
 
 async def _store_events(
-    connection: asyncpg.Connection, organization: int, events: list[Event]
+    connection: asyncpg.Connection, organization: int, events: Events
 ) -> list[asyncpg.Record]:
     if not events:
         return []
     rows: list[asyncpg.Record] = await connection.fetch(
         "SELECT index, code, detail FROM occupancy.ingest_crossings($1, $2, $3, $4, $5)",
         organization,
-        [event.dpu_id for event in events],
-        [event.timestamp for event in events],
-        [event.direction for event in events],
-        [event.seq for event in events],
+        events.dpu_ids,
+        events.times,
+        events.directions,
+        events.seqs,
     )
     return rows
 
@@ -281,7 +281,7 @@ async def _keep(connection: asyncpg.Connection, organization: int, rejected: lis
 def _result(parsed: Parsed, leftover: list[asyncpg.Record]) -> Ingested:
     duplicates = sum(row["code"] == "duplicate" for row in leftover)
     refused = [
-        Rejected(parsed.events[row["index"] - 1].index, row["code"], row["detail"], None)
+        Rejected(parsed.events.indexes[row["index"] - 1], row["code"], row["detail"], None)
         for row in leftover
         if row["code"] != "duplicate"
     ]

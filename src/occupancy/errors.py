@@ -88,6 +88,31 @@ class Busy(OccupancyError):
     title = "Busy"
 
 
+class Overloaded(OccupancyError):
+    """More comes in than can be stored, or than the caller may send; nothing of the request was stored.
+
+    `retry_after`: seconds after which it is worth another try.
+    """
+
+    status = 429
+    type = "overloaded"
+    title = "Too many events"
+
+    def __init__(
+        self, detail: str, *, retry_after: float = 1, field: str | None = None, value: Any = None
+    ) -> None:
+        super().__init__(detail, field=field, value=value)
+        self.retry_after = retry_after
+
+
+class UnsupportedMedia(OccupancyError):
+    """The body is of a type, or encoded in a way, that the service does not read."""
+
+    status = 415
+    type = "unsupported-media"
+    title = "Unsupported media type"
+
+
 class DatabaseUnavailable(OccupancyError):
     """The database cannot be reached, or does not hold the schema of this version."""
 

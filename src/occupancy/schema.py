@@ -26,7 +26,7 @@ SCHEMAS = ("occupancy", "bi")
 # By dependence: each refers only to those before it.
 TABLES = (
     "organization", "space", "doorway", "dpu", "placement", "reset", "effect",
-    "crossing", "rejected_event", "horizon", "refresher", "stale", "bi_login",
+    "crossing", "rejected_event", "horizon", "refresher", "stale", "bi_login", "request_receipt",
 )  # fmt: skip
 AGGREGATES = ("flow_15m", "flow_1d", "flow_30d")
 # The definitions of the aggregates call them.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from occupancy.errors import InvalidInput
@@ -17,6 +17,7 @@ from occupancy.parse import (
     Parsed,
     documents,
     parse_events,
+    parse_messages,
     parse_timestamp,
     payload_json,
     sent_payload,
@@ -32,13 +33,13 @@ def parse(*given: Any) -> Parsed:
 
 
 def test_a_good_event_is_read() -> None:
-    (event,) = parse(GOOD | {"seq": 7}).events
-    assert (event.index, event.dpu_id, event.direction, event.seq) == (0, "283", 1, 7)
-    assert event.timestamp == datetime(2026, 3, 2, 11, 0, tzinfo=UTC)
+    events = parse(GOOD | {"seq": 7}).events
+    assert (events.indexes, events.dpu_ids, events.directions, events.seqs) == ([0], ["283"], [1], [7])
+    assert events.times == [datetime(2026, 3, 2, 11, 0, tzinfo=UTC)]
 
 
 def test_an_event_without_seq_has_seq_0() -> None:
-    assert [event.seq for event in parse(GOOD, GOOD | {"seq": None}).events] == [0, 0]
+    assert parse(GOOD, GOOD | {"seq": None}).events.seqs == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_an_event_without_seq_has_seq_0() -> None:
 def test_what_cannot_be_counted_is_rejected_by_code(change: dict[str, Any], code: str, named: str) -> None:
     sent = GOOD | change
     parsed = parse(GOOD, sent, GOOD)
-    assert [event.index for event in parsed.events] == [0, 2]
+    assert parsed.events.indexes == [0, 2]
     (rejected,) = parsed.rejected
     assert (rejected.index, rejected.code, rejected.payload) == (1, code, sent)
     assert next(iter(change)) in rejected.detail
@@ -98,7 +99,7 @@ def test_the_clock_may_be_ahead_by_the_allowed_skew() -> None:
         ("2026-03-02T11:00:00Z", "2026-03-02T11:00:00+00:00"),
         ("2026-03-02t11:00:00.5z", "2026-03-02T11:00:00.500000+00:00"),
         ("2026-03-02 12:00:00+01:00", "2026-03-02T11:00:00+00:00"),
-        ("2026-03-02T11:00:00.123456789Z", "2026-03-02T11:00:00.123456+00:00"),
+        ("2026-03-02T11:00:00.123456789Z", "2026-03-02T11:00:00.123457+00:00"),
     ],
 )
 def test_timestamps_become_utc(text: str, utc: str) -> None:
@@ -145,3 +146,90 @@ def test_a_number_that_nothing_can_hold_is_judged_with_its_event(number: str) ->
     assert len(parsed.events) == 1
     (rejected,) = parsed.rejected
     assert json.loads(payload_json(rejected.payload))["direction"] == number
+
+
+CLOUD_EVENT: dict[str, Any] = {
+    "specversion": "1.0", "id": "1", "source": "/dpus/283", "type": "crossing", "data": GOOD
+}  # fmt: skip
+
+
+def messages(*given: Any) -> Parsed:
+    return parse_messages([json.dumps(document).encode() for document in given], CLOCK)
+
+
+def test_a_cloudevent_is_the_event_in_its_data() -> None:
+    for parsed in (parse(GOOD, CLOUD_EVENT), messages(GOOD, CLOUD_EVENT)):
+        assert parsed.events.times == [datetime(2026, 3, 2, 11, 0, tzinfo=UTC)] * 2
+        assert parsed.events.dpu_ids == ["283", "283"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"specversion": "0.3"}, '"0.3"'),
+        ({"specversion": 1}, "1"),
+        ({"data": None}, "null"),
+        ({"data": "x"}, '"x"'),
+    ],
+)
+def test_a_cloudevent_that_holds_no_event_is_rejected(change: dict[str, Any], named: str) -> None:
+    for parsed in (parse(CLOUD_EVENT | change), messages(CLOUD_EVENT | change)):
+        (rejected,) = parsed.rejected
+        assert (rejected.code, rejected.payload) == ("invalid_cloudevent", CLOUD_EVENT | change)
+        assert named in rejected.detail
+
+
+@pytest.mark.parametrize("payload", [b"", b"{", b"\xff\x00", b"NaN", b"[" * 100_000])
+def test_a_message_that_is_not_json_is_kept_as_text(payload: bytes) -> None:
+    good = json.dumps(GOOD).encode()
+    parsed = parse_messages([good, payload, good], CLOCK)
+    assert parsed.events.indexes == [0, 2]
+    (rejected,) = parsed.rejected
+    assert (rejected.index, rejected.code) == (1, "invalid_json")
+    assert payload_json(rejected.payload)
+
+
+_FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "dpu_id": st.sampled_from(["283", "", "x" * 200, "x" * 201, "a\x00b", "a\nb", "\ud800", "ü", 283, None]),
+    "timestamp": st.sampled_from(
+        ["2026-03-02T11:00:00Z", "2026-03-02t11:00:00.1234567891z", "2026-03-02 12:00:00+01:00",
+         "2026-03-02T11:00:00", "2026-02-30T11:00:00Z", "2026-03-02T23:59:60Z", "2026-03-02T12:05:00Z",
+         "2026-03-02T12:05:00.000001Z", "1999-12-31T23:59:59.9999999Z", "0001-01-01T00:00:00+14:00",
+         "9999-12-31T23:59:59.9999999-14:00", "2026-03-02T11:00:00+0100", 1772449200, None]
+    ),
+    "direction": st.sampled_from([1, -1, 0, 2, 1.0, True, "1", None]),
+    "seq": st.sampled_from([0, 7, 2**63 - 1, 2**63, -1, 7.0, "7", True, None]),
+    "specversion": st.sampled_from(["1.0", "x", None]),
+    "note": st.sampled_from(["\ud800", 1, [{}], {"a": None}]),
+}  # fmt: skip
+_EVENT = st.fixed_dictionaries({}, optional=_FIELDS) | st.fixed_dictionaries(
+    {"dpu_id": st.just("1"), "timestamp": _FIELDS["timestamp"], "direction": st.sampled_from([1, -1])},
+    optional={"seq": _FIELDS["seq"], "specversion": _FIELDS["specversion"]},
+)
+_ONE_CHANGED = st.one_of(
+    *(
+        st.fixed_dictionaries({name: values}).map(lambda change: GOOD | change)
+        for name, values in _FIELDS.items()
+    )
+)
+_CLOUD_EVENT = st.fixed_dictionaries(
+    {"specversion": st.sampled_from(["1.0", "2", 1, None]), "data": _EVENT | _ONE_CHANGED | st.none()},
+    optional={"id": st.just("1")},
+)
+
+
+@settings(max_examples=500)
+@given(st.lists(_EVENT | _ONE_CHANGED | _CLOUD_EVENT | st.sampled_from([None, 1, "x", []]), max_size=6))
+def test_the_quick_way_says_what_a_close_look_says(given: list[Any]) -> None:
+    quick, close = messages(*given), parse(*given)
+    assert quick.rejected == close.rejected
+    columns = zip(
+        quick.events.indexes, quick.events.dpu_ids, quick.events.times, quick.events.directions, quick.events.seqs,
+        strict=True,
+    )  # fmt: skip
+    assert sorted(columns) == list(
+        zip(
+            close.events.indexes, close.events.dpu_ids, close.events.times, close.events.directions, close.events.seqs,
+            strict=True,
+        )
+    )  # fmt: skip

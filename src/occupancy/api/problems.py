@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import asyncpg
@@ -13,7 +14,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
-from occupancy.errors import DatabaseUnavailable, OccupancyError, Unauthorized
+from occupancy.errors import DatabaseUnavailable, OccupancyError, Overloaded, Unauthorized
 from occupancy.parse import shown
 
 _LONGEST_VALUE = 200
@@ -55,7 +56,9 @@ def answer(error: OccupancyError) -> JSONResponse:
     )
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"
-    if error.status == 503:
+    if isinstance(error, Overloaded):
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    elif error.status == 503:
         response.headers["Retry-After"] = "5"
     return response
 

@@ -1,0 +1,1 @@
+"""How events come in: what a body holds, and where its events go until they are durable."""

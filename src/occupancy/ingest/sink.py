@@ -1,0 +1,20 @@
+"""Where events go."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from occupancy.database import Ingested
+from occupancy.parse import Parsed
+
+
+class Sink(Protocol):
+    """Takes events, and answers when all of them are durable."""
+
+    async def put(self, organization: int, parsed: Parsed) -> Ingested:
+        """Store events and keep rejected ones aside.
+
+        Raises Overloaded where too many wait already, and DatabaseUnavailable or Busy where they cannot be stored now:
+        then the same events may be sent again, for an event is stored once however often it comes.
+        """
+        ...
