@@ -7,15 +7,15 @@ AS $$
 DECLARE
   late_before timestamptz;
   left_over integer[];
-  first_time timestamptz := (SELECT min(t) FROM unnest(times) AS t);
-  last_time timestamptz := (SELECT max(t) FROM unnest(times) AS t);
+  late_dpus integer[];
+  late_times timestamptz[];
+  copies bigint;
 BEGIN
   PERFORM occupancy.lock_for_writing();
   SELECT horizon.write_before INTO late_before FROM occupancy.horizon;
 
   WITH event AS (
-    SELECT given.index::integer, dpu.id AS dpu, given.time, given.seq, given.direction,
-      row_number() OVER (PARTITION BY dpu.id, given.time, given.seq ORDER BY given.index) AS copy
+    SELECT given.index::integer, dpu.id AS dpu, given.time, given.seq, given.direction
     FROM unnest(dpu_ids, times, directions, seqs) WITH ORDINALITY
       AS given (dpu_id, time, direction, seq, index)
     LEFT JOIN occupancy.dpu
@@ -24,26 +24,41 @@ BEGIN
     INSERT INTO occupancy.crossing (time, dpu, seq, direction)
     SELECT event.time, event.dpu, event.seq, event.direction
     FROM event
-    WHERE event.dpu IS NOT NULL AND event.copy = 1
-    -- in one order for all writers: two that bring the same events wait for each other, never in a circle
-    ORDER BY event.dpu, event.time, event.seq
+    WHERE event.dpu IS NOT NULL
+    -- in one order for all writers: two that bring the same events wait for each other, never in a circle;
+    -- of copies in one batch, the first is stored
+    ORDER BY event.dpu, event.time, event.seq, event.index
     ON CONFLICT DO NOTHING
     RETURNING crossing.dpu, crossing.time, crossing.seq
-  ), marked AS (
+  )
+  SELECT array_agg(event.index) FILTER (WHERE stored.dpu IS NULL),
+    count(stored.dpu) - (SELECT count(*) FROM stored),
+    array_agg(stored.dpu) FILTER (WHERE stored.time < late_before),
+    array_agg(stored.time) FILTER (WHERE stored.time < late_before)
+  INTO left_over, copies, late_dpus, late_times
+  FROM event
+  LEFT JOIN stored USING (dpu, time, seq);
+
+  IF late_dpus IS NOT NULL THEN
     -- a mark a day: a batch that reaches far back does not have all between repaired
     INSERT INTO occupancy.stale (space, since, until)
-    SELECT effect.space, min(stored.time), max(stored.time) + INTERVAL '1 microsecond'
-    FROM stored
+    SELECT effect.space, min(late.time), max(late.time) + INTERVAL '1 microsecond'
+    FROM unnest(late_dpus, late_times) AS late (dpu, time)
     JOIN occupancy.effect
-      ON effect.dpu = stored.dpu AND stored.time >= effect.valid_from AND stored.time < effect.valid_to
-    WHERE stored.time < late_before
-    GROUP BY effect.space, public.time_bucket(INTERVAL '24 hours', stored.time)
-  )
-  SELECT array_agg(event.index ORDER BY event.index) INTO left_over
-  FROM event
-  LEFT JOIN stored USING (dpu, time, seq)
-  WHERE event.copy > 1 OR stored.dpu IS NULL;
+      ON effect.dpu = late.dpu AND late.time >= effect.valid_from AND late.time < effect.valid_to
+    GROUP BY effect.space, public.time_bucket(INTERVAL '24 hours', late.time);
+  END IF;
 
+  IF copies > 0 THEN
+    -- rare, so that all other batches do without sorting for it
+    SELECT array_agg(DISTINCT event.index) INTO left_over
+    FROM (
+      SELECT given.index::integer,
+        row_number() OVER (PARTITION BY given.dpu_id, given.time, given.seq ORDER BY given.index) AS copy
+      FROM unnest(dpu_ids, times, seqs) WITH ORDINALITY AS given (dpu_id, time, seq, index)
+    ) AS event
+    WHERE event.copy > 1 OR event.index = ANY (left_over);
+  END IF;
   IF left_over IS NULL THEN
     RETURN;
   END IF;
@@ -63,7 +78,8 @@ BEGIN
         ON crossing.dpu = dpu.id
         AND crossing.time = times[left_event.index]
         AND crossing.seq = seqs[left_event.index]
-        AND crossing.time BETWEEN first_time AND last_time
+        -- bounds that the planner can use: other chunks are not opened
+        AND crossing.time BETWEEN (SELECT min(t) FROM unnest(times) AS t) AND (SELECT max(t) FROM unnest(times) AS t)
     ), explained AS (
       SELECT judged.index, judged.code,
         CASE judged.code

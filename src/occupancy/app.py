@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from fastapi import APIRouter, Depends, FastAPI, Security
 from fastapi.security import HTTPBearer
@@ -29,6 +29,7 @@ from occupancy.api.body_limit import BodyLimit
 from occupancy.api.gate import Gate
 from occupancy.api.known_parameters import only_known_parameters
 from occupancy.database import DEFAULT_ORGANIZATION, Database, topology_engine
+from occupancy.ingest.intake import Intake
 from occupancy.refresh import Refresher
 from occupancy.settings import Settings
 from occupancy.topology import Topology
@@ -37,33 +38,39 @@ from occupancy.topology import Topology
 _KEY = HTTPBearer(auto_error=False, description="The value of OCCUPANCY_API_KEY.")
 
 
+@asynccontextmanager
+async def _refreshing(database_url: str, settings: Settings) -> AsyncIterator[None]:
+    # A connection of its own, so that a long step holds up neither ingest nor counts.
+    database = await Database.connect(database_url, 1)
+    refreshing = asyncio.create_task(Refresher(database, settings).run_forever())
+    try:
+        yield
+    finally:
+        refreshing.cancel()
+        with suppress(asyncio.CancelledError):
+            await refreshing
+        await database.close()
+
+
 def create_app(settings: Settings, database_url: str) -> FastAPI:
     """The service on the database at `database_url`. It connects when it starts, not here."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = await Database.connect(database_url, settings.database_connections)
-        # Its own, so that a long step holds up neither ingest nor counts.
-        refreshing_database = await Database.connect(database_url, 1)
-        engine = topology_engine(database_url)
-        app.state.database = database
-        app.state.topology = Topology(
-            async_sessionmaker(engine, expire_on_commit=False), DEFAULT_ORGANIZATION
-        )
-        refreshing = None
-        try:
+        async with AsyncExitStack() as stack:
+            database = await Database.connect(database_url, settings.database_connections)
+            stack.push_async_callback(database.close)
             await database.require_schema()
+            engine = topology_engine(database_url)
+            stack.push_async_callback(engine.dispose)
+            app.state.database = database
+            app.state.topology = Topology(
+                async_sessionmaker(engine, expire_on_commit=False), DEFAULT_ORGANIZATION
+            )
+            app.state.intake = await stack.enter_async_context(Intake.open(database_url, settings))
             if settings.refresh == "auto":
-                refreshing = asyncio.create_task(Refresher(refreshing_database, settings).run_forever())
+                await stack.enter_async_context(_refreshing(database_url, settings))
             yield
-        finally:
-            if refreshing is not None:
-                refreshing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await refreshing
-            await engine.dispose()
-            await refreshing_database.close()
-            await database.close()
 
     app = FastAPI(
         title="Occupancy",
@@ -73,7 +80,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     )
     app.state.settings = settings
     problems.install(app)
-    app.add_middleware(BodyLimit, most=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, most=settings.max_body_bytes, most_together=settings.max_bytes_waiting)
     # Added last, so asked first: nothing is read of a request that may not come in.
     app.add_middleware(Gate, settings=settings)
 

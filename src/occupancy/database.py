@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, cast
 from uuid import UUID
 
@@ -15,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from occupancy import schema
 from occupancy.errors import Busy, DatabaseUnavailable, UnknownReference
-from occupancy.parse import Events, Parsed, Rejected, payload_json
+from occupancy.parse import Events, Parsed, Rejected, joined, payload_json
 
 DEFAULT_ORGANIZATION = 1
 
@@ -70,6 +72,8 @@ class Ingested:
     accepted: int = 0
     duplicates: int = 0
     rejected: list[Rejected] = field(default_factory=list)
+    # the places of the duplicates in the request, from 0
+    duplicate_indexes: list[int] = field(default_factory=list)
 
 
 def topology_engine(url: str) -> AsyncEngine:
@@ -90,14 +94,17 @@ class Database:
         self._pool = pool
 
     @classmethod
-    async def connect(cls, url: str, connections: int = 8) -> Database:
-        """Open a pool on the TimescaleDB at `url`. Raises DatabaseUnavailable if it cannot be reached."""
+    async def connect(cls, url: str, connections: int = 8, *, time_limit: float = 60) -> Database:
+        """Open a pool on the TimescaleDB at `url`; a statement may take `time_limit` seconds.
+
+        Raises DatabaseUnavailable if it cannot be reached.
+        """
         try:
             pool = await asyncpg.create_pool(
                 url,
                 min_size=1,
                 max_size=connections,
-                command_timeout=60,
+                command_timeout=time_limit,
                 server_settings=_SERVER_SETTINGS,
             )
         except (*_UNREACHABLE, TimeoutError, asyncpg.PostgresError, ValueError) as error:
@@ -245,10 +252,31 @@ class Database:
 
 async def store(connection: asyncpg.Connection, organization: int, parsed: Parsed) -> Ingested:
     """Store events and keep rejected ones aside, in the transaction that is open on the connection."""
-    leftover = await _store_events(connection, organization, parsed.events)
-    if parsed.rejected:
-        await _keep(connection, organization, parsed.rejected)
-    return _result(parsed, leftover)
+    (result,) = await store_together(connection, organization, [parsed])
+    return result
+
+
+async def store_together(
+    connection: asyncpg.Connection, organization: int, requests: Sequence[Parsed]
+) -> list[Ingested]:
+    """Store the events of several requests at once, as `store` does; the result of each."""
+    leftover = await _store_events(connection, organization, joined([request.events for request in requests]))
+    rejected = [event for request in requests for event in request.rejected]
+    if rejected:
+        await _keep(connection, organization, rejected)
+    shares = _shares(leftover, [len(request.events) for request in requests])
+    return [_result(request, share) for request, share in zip(requests, shares, strict=True)]
+
+
+def _shares(leftover: list[asyncpg.Record], lengths: list[int]) -> list[list[tuple[int, str, str]]]:
+    """What is said of each request's events: place among them from 0, code and detail."""
+    ends = list(accumulate(lengths))
+    shares: list[list[tuple[int, str, str]]] = [[] for _ in lengths]
+    for index, code, detail in leftover:
+        place = index - 1
+        request = bisect_right(ends, place)
+        shares[request].append((place - ends[request] + lengths[request], code, detail))
+    return shares
 
 
 async def _store_events(
@@ -278,17 +306,19 @@ async def _keep(connection: asyncpg.Connection, organization: int, rejected: lis
     )
 
 
-def _result(parsed: Parsed, leftover: list[asyncpg.Record]) -> Ingested:
-    duplicates = sum(row["code"] == "duplicate" for row in leftover)
+def _result(parsed: Parsed, leftover: list[tuple[int, str, str]]) -> Ingested:
+    indexes = parsed.events.indexes
+    duplicates = [indexes[place] for place, code, _ in leftover if code == "duplicate"]
     refused = [
-        Rejected(parsed.events.indexes[row["index"] - 1], row["code"], row["detail"], None)
-        for row in leftover
-        if row["code"] != "duplicate"
+        Rejected(indexes[place], code, detail, None)
+        for place, code, detail in leftover
+        if code != "duplicate"
     ]
     return Ingested(
         accepted=len(parsed.events) - len(leftover),
-        duplicates=duplicates,
+        duplicates=len(duplicates),
         rejected=sorted([*parsed.rejected, *refused], key=lambda event: event.index),
+        duplicate_indexes=duplicates,
     )
 
 

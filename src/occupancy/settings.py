@@ -28,7 +28,7 @@ class Settings(BaseSettings):
         default=0, ge=0, le=65535, description="Loopback port of the embedded database; 0: any free one."
     )
     database_connections: int = Field(
-        default=8, ge=1, description="Connections for ingest and counts, per process."
+        default=8, ge=1, description="Connections for counts and history, per process."
     )
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; loopback only without api_key.")
@@ -42,6 +42,32 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(
         default=8 * 2**20, ge=1, description="A larger request body is refused whole (413)."
+    )
+    max_events_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        description="Events that one key may send, per process; more are refused (429). none: no limit.",
+    )
+    max_events_per_transaction: int = Field(
+        default=5_000, ge=1, description="Requests are written together up to this many events."
+    )
+    max_events_waiting: int = Field(
+        default=50_000,
+        ge=1,
+        description="Events that wait for the database; with more, requests are refused (429).",
+    )
+    max_requests_waiting: int = Field(
+        default=2_000, ge=1, description="Requests that wait for the database; more are refused (429)."
+    )
+    max_bytes_waiting: int = Field(
+        default=64 * 2**20,
+        ge=1,
+        description="Bytes of request bodies held at the same time; with more, requests are refused (429).",
+    )
+    ingest_writers: int = Field(
+        default=2,
+        ge=1,
+        description="Connections that write new events; one more writes events older than a day.",
     )
     max_clock_skew: timedelta = Field(
         default=timedelta(minutes=5),

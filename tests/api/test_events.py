@@ -156,8 +156,8 @@ async def test_an_unplaced_dpu_counts_nowhere_until_it_is_placed_back_dated(
     [
         (b"{", {}, 422, "body"),
         (b'{"events": {}}', {}, 422, "events"),
-        (b"[]", {"Content-Type": "text/csv"}, 422, "Content-Type"),
-        (b"[]", {"Content-Type": ""}, 422, "Content-Type"),
+        (b"[]", {"Content-Type": "text/csv"}, 415, "Content-Type"),
+        (b"[]", {"Content-Type": ""}, 415, "Content-Type"),
         (b"[1,2,3,4,5,6]", {}, 413, "events"),
     ],
 )

@@ -1,4 +1,4 @@
-"""How much of a body is read at most, whoever reads it."""
+"""How much of a body is read at most, and how much of all bodies is held at once, whoever reads them."""
 
 from __future__ import annotations
 
@@ -6,45 +6,87 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from occupancy.api.problems import answer
-from occupancy.errors import TooLarge
+from occupancy.errors import OccupancyError, Overloaded, TooLarge
 
 
 class BodyLimit:
-    """Refuses a request whose body is larger than `most` bytes: by its own word if it gives one, else as it arrives."""
+    """Refuses a request whose body is larger than `most` bytes: by its own word if it gives one, else as it arrives.
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    Also one with which the bodies of all requests that are not answered yet would be larger than `most_together`.
+    """
+
+    def __init__(self, app: ASGIApp, most: int, most_together: int) -> None:
         self._app = app
         self._most = most
+        self._most_together = most_together
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and answer 413 in place of the application once it is too large."""
+        """Pass the request on, and answer 413 or 429 in place of the application once it is too large."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        too_large = TooLarge(f"the body is larger than {self._most} bytes: send it in parts", field="body")
+        body = _Body(self)
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._most:
-            return await answer(too_large)(scope, receive, send)
+        try:
+            body.grow(int(declared) if declared.isdecimal() else 0)
+        except OccupancyError as error:
+            return await answer(error)(scope, receive, send)
+        try:
+            await self._pass_on(body, scope, receive, send)
+        finally:
+            self._held -= body.held
+        return None
 
+    async def _pass_on(self, body: _Body, scope: Scope, receive: Receive, send: Send) -> None:
         received = 0
+        refused: OccupancyError | None = None
 
         async def counted() -> Message:
-            nonlocal received
+            nonlocal received, refused
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._most:
-                raise too_large
+            try:
+                body.grow(received)
+            except OccupancyError as error:
+                refused = error
+                raise
             return message
 
-        async def unless_too_large(message: Message) -> None:
+        async def unless_refused(message: Message) -> None:
             # What the application makes of the error is not what the caller should read.
-            if received <= self._most:
+            if refused is None:
                 await send(message)
 
         try:
-            await self._app(scope, counted, unless_too_large)
-        except TooLarge:
-            if received <= self._most:
+            await self._app(scope, counted, unless_refused)
+        except OccupancyError:
+            if refused is None:
                 raise
-        if received > self._most:
-            await answer(too_large)(scope, receive, send)
-        return None
+        if refused is not None:
+            await answer(refused)(scope, receive, send)
+
+    def require_room(self, body: int, more: int) -> None:
+        """Raise TooLarge for a body of that many bytes, Overloaded where there is no room for so many more."""
+        if body > self._most:
+            raise TooLarge(f"the body is larger than {self._most} bytes: send it in parts", field="body")
+        if self._held + more > max(self._most_together, self._most):
+            raise Overloaded(f"{self._held} bytes of requests wait already: send it again later")
+
+    def hold(self, more: int) -> None:
+        """Count bytes until their request is answered."""
+        self._held += more
+
+
+class _Body:
+    """What one request holds: what it has declared, or what has arrived where that is more."""
+
+    def __init__(self, limit: BodyLimit) -> None:
+        self._limit = limit
+        self.held = 0
+
+    def grow(self, size: int) -> None:
+        more = size - self.held
+        if more > 0:
+            self._limit.require_room(size, more)
+            self._limit.hold(more)
+            self.held = size

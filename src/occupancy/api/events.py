@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from occupancy.api.bare_route import BareRoute
 from occupancy.api.metrics import count_events
-from occupancy.database import DEFAULT_ORGANIZATION, Database
-from occupancy.errors import InvalidInput, TooLarge
-from occupancy.parse import Clock, Parsed, documents, parse_events
+from occupancy.database import DEFAULT_ORGANIZATION, Ingested
+from occupancy.errors import InvalidInput
+from occupancy.ingest.body import content_type, decompressed, parse_body
+from occupancy.ingest.intake import Intake
+from occupancy.ingest.once import HEADER, KeyedRequest, fingerprint, idempotency_key
+from occupancy.ingest.receipt import Receipt, receipt_json
+from occupancy.parse import Clock, Parsed
 from occupancy.settings import Settings
 
-router = APIRouter(tags=["events"])
+router = APIRouter(tags=["events"], route_class=BareRoute)
 
-# Above this, parsing takes long enough to hold up other requests on the event loop.
-_LARGE_BODY = 64 * 1024
+# Above this, decoding and parsing take long enough to hold up other requests on the event loop.
+_LARGE_BODY = 256 * 1024
 
 _EVENT_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -31,76 +35,115 @@ _EVENT_SCHEMA: dict[str, Any] = {
     },
     "example": {"dpu_id": "283", "timestamp": "2026-02-28T15:34:00Z", "direction": 1},
 }
-_BODY_SCHEMA: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "oneOf": [
-                    _EVENT_SCHEMA,
-                    {"type": "array", "items": _EVENT_SCHEMA},
-                    {
-                        "type": "object",
-                        "required": ["events"],
-                        "properties": {"events": {"type": "array", "items": _EVENT_SCHEMA}},
-                    },
-                ]
-            }
-        }
+_CLOUDEVENT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["specversion", "id", "source", "type", "data"],
+    "properties": {
+        "specversion": {"const": "1.0"},
+        "id": {"type": "string", "minLength": 1},
+        "source": {"type": "string", "format": "uri-reference"},
+        "type": {"type": "string", "minLength": 1},
+        "data": _EVENT_SCHEMA,
     },
+}
+_OPENAPI: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "oneOf": [
+                        _EVENT_SCHEMA,
+                        {"type": "array", "items": _EVENT_SCHEMA},
+                        {
+                            "type": "object",
+                            "required": ["events"],
+                            "properties": {"events": {"type": "array", "items": _EVENT_SCHEMA}},
+                        },
+                    ]
+                }
+            },
+            "application/x-ndjson": {
+                "schema": {"type": "string", "description": "An event or CloudEvent a line."}
+            },
+            "application/cloudevents+json": {"schema": _CLOUDEVENT_SCHEMA},
+            "application/cloudevents-batch+json": {"schema": {"type": "array", "items": _CLOUDEVENT_SCHEMA}},
+        },
+    },
+    "parameters": [
+        {
+            "name": "receipts",
+            "in": "query",
+            "schema": {"type": "boolean", "default": False},
+            "description": "Also say of each event by itself what became of it.",
+        },
+        {
+            "name": "Content-Encoding",
+            "in": "header",
+            "schema": {"type": "string", "enum": ["identity", "gzip", "zstd"]},
+        },
+        {
+            "name": HEADER,
+            "in": "header",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+            "description": "A repetition of the request with the same key is answered as the first was.",
+        },
+    ],
 }
 
 
-class RejectedEvent(BaseModel):
-    """An event that is kept aside and counts nowhere until the reason is gone."""
+@router.post("/events", response_model=Receipt, openapi_extra=_OPENAPI)
+async def ingest(request: Request) -> Response:
+    """Store events: one, an array, `{"events": [...]}`, NDJSON or CloudEvents, plain or as gzip or zstd.
 
-    index: int = Field(description="Its place in the request, from 0.")
-    code: str = Field(description="Stable reason, such as unknown_dpu or invalid_direction.")
-    detail: str = Field(description="The reason in words, with the field and the value.")
-
-
-class Receipt(BaseModel):
-    """What became of the events of a request, after the commit."""
-
-    accepted: int = Field(description="Stored by this request.")
-    duplicates: int = Field(description="Were stored before, or came twice in this request.")
-    rejected: list[RejectedEvent]
-
-
-async def _body(request: Request) -> bytes:
-    # Required: a browser asks the service first before it sends this type for a page from elsewhere.
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind != "application/json":
-        raise InvalidInput("send events as application/json", field="Content-Type", value=kind)
-    return await request.body()
-
-
-def _parse(body: bytes, settings: Settings) -> Parsed:
-    given = documents(body)
-    if len(given) > settings.max_events_per_request:
-        limit = settings.max_events_per_request
-        raise TooLarge(f"{len(given)} events are more than {limit}: send them in parts", field="events")
-    clock = Clock(datetime.now(UTC), settings.max_clock_skew, settings.earliest_event)
-    return parse_events(given, clock)
-
-
-@router.post("/events", openapi_extra={"requestBody": _BODY_SCHEMA})
-async def ingest(request: Request, body: Annotated[bytes, Depends(_body)]) -> Receipt:
-    """Store events: one, an array, or `{"events": [...]}`. Answers after the commit.
-
-    Sending the same event again changes nothing. One bad event never loses the good ones: it is kept aside with its
-    reason and named in the answer.
+    Answers after the commit. Sending the same event again changes nothing. One bad event never loses the good ones: it
+    is kept aside with its reason and named in the answer. 429 with `Retry-After`: more comes in than can be stored, and
+    nothing of the request was.
     """
-    settings: Settings = request.app.state.settings
-    database: Database = request.app.state.database
-    if len(body) > _LARGE_BODY:
-        parsed = await run_in_threadpool(_parse, body, settings)
+    intake: Intake = request.app.state.intake
+    # before the body is read and parsed: this is when there is no time for it
+    intake.require_room()
+    each = _receipts_wanted(request)
+    key = request.headers.get(HEADER)
+    kind = content_type(request.headers.get("content-type", ""))
+    body = await request.body()
+    encoding = request.headers.get("content-encoding", "")
+    if encoding or len(body) > _LARGE_BODY:
+        async with intake.parsing:
+            parsed = await run_in_threadpool(_parse, body, encoding, kind, request.app.state.settings)
     else:
-        parsed = _parse(body, settings)
-    result = await database.ingest(DEFAULT_ORGANIZATION, parsed)
+        parsed = _parse(body, encoding, kind, request.app.state.settings)
+    intake.admit(request.headers.get("authorization", ""), len(parsed))
+    if key is None:
+        result = await intake.put(DEFAULT_ORGANIZATION, parsed)
+        return _answer(result, each=each)
+    keyed = KeyedRequest(DEFAULT_ORGANIZATION, idempotency_key(key), fingerprint(kind, body), parsed)
+    answered = await intake.put_once(keyed)
+    response = _answer(answered.result, each=each)
+    if answered.is_repeated:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+def _parse(body: bytes, encoding: str, kind: str, settings: Settings) -> Parsed:
+    plain = decompressed(body, encoding, settings.max_body_bytes)
+    clock = Clock(datetime.now(UTC), settings.max_clock_skew, settings.earliest_event)
+    return parse_body(plain, kind, clock, settings.max_events_per_request)
+
+
+def _receipts_wanted(request: Request) -> bool:
+    if not request.scope["query_string"]:
+        return False
+    for name, value in request.query_params.multi_items():
+        if name != "receipts":
+            raise InvalidInput(
+                f"there is no parameter {name!r} here; there are: receipts", field=name, value=value
+            )
+        if value not in {"true", "false"}:
+            raise InvalidInput("receipts must be true or false", field=name, value=value)
+    return request.query_params["receipts"] == "true"
+
+
+def _answer(result: Ingested, *, each: bool) -> Response:
     count_events(result)
-    return Receipt(
-        accepted=result.accepted,
-        duplicates=result.duplicates,
-        rejected=[RejectedEvent(index=r.index, code=r.code, detail=r.detail) for r in result.rejected],
-    )
+    return Response(receipt_json(result, each=each), media_type="application/json")

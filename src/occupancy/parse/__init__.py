@@ -4,7 +4,7 @@ One bad event never loses the good ones beside it: each is judged by itself, and
 What is good is read without an object per event; only what that refuses is looked at closely, for its reason.
 """
 
-from occupancy.parse.columns import Events, Parsed
+from occupancy.parse.columns import Events, Parsed, halves, joined
 from occupancy.parse.documents import documents
 from occupancy.parse.judge import Clock, Rejected
 from occupancy.parse.payload import WRAPPED, payload_json, sent_payload, shown
@@ -18,6 +18,8 @@ __all__ = [
     "Parsed",
     "Rejected",
     "documents",
+    "halves",
+    "joined",
     "parse_events",
     "parse_messages",
     "parse_timestamp",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -31,3 +32,38 @@ class Parsed:
 
     def __len__(self) -> int:
         return len(self.events) + len(self.rejected)
+
+
+def joined(parts: Sequence[Events]) -> Events:
+    """The events of all parts, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = Events()
+    for part in parts:
+        whole.indexes += part.indexes
+        whole.dpu_ids += part.dpu_ids
+        whole.times += part.times
+        whole.directions += part.directions
+        whole.seqs += part.seqs
+    return whole
+
+
+def halves(events: Events) -> tuple[Events, Events]:
+    """The first half of the events, and the others."""
+    middle = len(events) // 2
+    return (
+        Events(
+            events.indexes[:middle],
+            events.dpu_ids[:middle],
+            events.times[:middle],
+            events.directions[:middle],
+            events.seqs[:middle],
+        ),
+        Events(
+            events.indexes[middle:],
+            events.dpu_ids[middle:],
+            events.times[middle:],
+            events.directions[middle:],
+            events.seqs[middle:],
+        ),
+    )

@@ -1,0 +1,65 @@
+"""All that the service's endpoints hand events to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from occupancy.database import Database, Ingested
+from occupancy.ingest.limit import RateLimit
+from occupancy.ingest.once import Answered, KeyedRequest, Once
+from occupancy.ingest.writer import Writer
+from occupancy.parse import Parsed
+from occupancy.settings import Settings
+
+# Seconds for one statement: the barrier of a refresh may take 2.
+_TIME_LIMIT = 15.0
+_MOST_PARSED_AT_ONCE = 2
+
+
+class Intake:
+    """Admits requests, and stores their events."""
+
+    def __init__(self, writer: Writer, once: Once, limit: RateLimit) -> None:
+        self._writer = writer
+        self._once = once
+        self._limit = limit
+        # What decoding makes of a small body may be large: few at a time.
+        self.parsing = asyncio.Semaphore(_MOST_PARSED_AT_ONCE)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, settings: Settings) -> AsyncIterator[Intake]:
+        """An intake on the database at `url`, with connections of its own: counts do not wait for events.
+
+        At the end, all that was taken is written. Raises DatabaseUnavailable.
+        """
+        # two more: one for old events, one for requests with keys
+        database = await Database.connect(url, settings.ingest_writers + 2, time_limit=_TIME_LIMIT)
+        try:
+            async with Writer(database, settings) as writer, Once(database, settings) as once:
+                yield cls(writer, once, RateLimit(settings.max_events_per_second))
+        finally:
+            await database.close()
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be written."""
+        return self._writer.waiting
+
+    def require_room(self) -> None:
+        """Raise Overloaded where no further event is taken now."""
+        self._writer.require_room()
+
+    def admit(self, caller: str, events: int) -> None:
+        """Raise Overloaded where the caller has sent more than it may."""
+        self._limit.take(caller, events)
+
+    async def put(self, organization: int, parsed: Parsed) -> Ingested:
+        """Store events and keep rejected ones aside; see Sink."""
+        return await self._writer.put(organization, parsed)
+
+    async def put_once(self, request: KeyedRequest) -> Answered:
+        """Store events unless the request's key has been used; see Once."""
+        return await self._once.put(request)

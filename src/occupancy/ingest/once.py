@@ -1,0 +1,141 @@
+"""Requests with a key of their own: a repetition is answered as the first was, and does nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import asyncpg
+import msgspec
+
+from occupancy.database import Database, Ingested, store
+from occupancy.errors import Busy, InvalidInput
+from occupancy.ingest.group import GroupCommit
+from occupancy.parse import Parsed, Rejected
+from occupancy.settings import Settings
+
+HEADER = "Idempotency-Key"
+_LONGEST_KEY = 255
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedRequest:
+    """A request that was sent under a key; `fingerprint` tells what was sent."""
+
+    organization: int
+    key: str
+    fingerprint: bytes
+    parsed: Parsed
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a request was answered, and whether that was before."""
+
+    result: Ingested
+    is_repeated: bool
+
+
+def fingerprint(kind: str, body: bytes) -> bytes:
+    """What tells two requests under one key apart: the SHA-256 of the type and the body."""
+    return hashlib.sha256(kind.encode() + b"\n" + body).digest()
+
+
+def idempotency_key(header: str) -> str:
+    """The key of the header. Raises InvalidInput for one that is empty, longer than 255 characters or not printable."""
+    if not 0 < len(header) <= _LONGEST_KEY or not header.isprintable():
+        raise InvalidInput(
+            f"{HEADER} must be 1 to {_LONGEST_KEY} printable characters", field=HEADER, value=header
+        )
+    return header
+
+
+class Once:
+    """Stores the events of each key once, together with the answer, for as long as the answer is kept."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        """`database` has a connection to spare."""
+        self._database = database
+        self._requests: GroupCommit[KeyedRequest, Answered] = GroupCommit(
+            self._write,
+            size=lambda request: len(request.parsed),
+            most_per_group=1,
+            most_waiting=settings.max_events_waiting,
+            most_items=settings.max_requests_waiting,
+            writers=1,
+            blames=lambda _error: False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        """Write what was taken."""
+        await self._requests.close()
+
+    async def put(self, request: KeyedRequest) -> Answered:
+        """Store the events unless the key has been used, else repeat the answer.
+
+        Raises InvalidInput where the key was used for something else; else as a Sink does.
+        """
+        return await self._requests.put(request)
+
+    async def _write(self, group: Sequence[KeyedRequest]) -> Sequence[Answered]:
+        (request,) = group
+        try:
+            async with self._database.connection() as connection, connection.transaction():
+                return [await _store_once(connection, request)]
+        except (asyncpg.DeadlockDetectedError, asyncpg.QueryCanceledError) as error:
+            raise Busy("the events could not be stored now") from error
+
+
+async def _store_once(connection: asyncpg.Connection, request: KeyedRequest) -> Answered:
+    # First of all, so that a repetition waits here for the first request, and holds nothing else meanwhile.
+    is_new = await connection.fetchval(
+        """
+        INSERT INTO occupancy.request_receipt (organization, idempotency_key, fingerprint, receipt)
+        VALUES ($1, $2, $3, 'null')
+        ON CONFLICT DO NOTHING
+        RETURNING true
+        """,
+        request.organization,
+        request.key,
+        request.fingerprint,
+    )
+    if not is_new:
+        return Answered(await _earlier_result(connection, request), is_repeated=True)
+    result = await store(connection, request.organization, request.parsed)
+    await connection.execute(
+        "UPDATE occupancy.request_receipt SET receipt = $3 WHERE organization = $1 AND idempotency_key = $2",
+        request.organization,
+        request.key,
+        _encoded(result),
+    )
+    return Answered(result, is_repeated=False)
+
+
+async def _earlier_result(connection: asyncpg.Connection, request: KeyedRequest) -> Ingested:
+    row = await connection.fetchrow(
+        "SELECT fingerprint, receipt FROM occupancy.request_receipt WHERE organization = $1 AND idempotency_key = $2",
+        request.organization,
+        request.key,
+    )
+    if row is None:
+        # forgotten by age between the two statements
+        raise Busy("the key was just forgotten: send the request again")
+    if row["fingerprint"] != request.fingerprint:
+        raise InvalidInput(
+            "the key was used for another request: a new request needs a new key",
+            field=HEADER,
+            value=request.key,
+        )
+    return msgspec.json.decode(row["receipt"], type=Ingested)
+
+
+def _encoded(result: Ingested) -> str:
+    # The payloads are in rejected_event; nobody is answered with them.
+    bare = [Rejected(event.index, event.code, event.detail, None) for event in result.rejected]
+    receipt = Ingested(result.accepted, result.duplicates, bare, result.duplicate_indexes)
+    return msgspec.json.encode(receipt).decode()
