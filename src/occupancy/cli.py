@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -28,7 +27,6 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from occupancy import __version__, address, schema
 from occupancy.api.times import time_range, zone
-from occupancy.app import create_app
 from occupancy.bi import drop_login, make_login
 from occupancy.check import check as check_aggregates
 from occupancy.csv_import import import_csv
@@ -45,6 +43,7 @@ from occupancy.parse import parse_timestamp
 from occupancy.refresh import Progress as RefreshProgress
 from occupancy.refresh import Refresher
 from occupancy.replay import replay_rejected
+from occupancy.serve import serve_http
 from occupancy.settings import Settings
 from occupancy.simulation import BuildingPlan, Defects, simulate
 from occupancy.simulation.files import write_simulation
@@ -134,6 +133,9 @@ def migrate() -> None:
 @app.command()
 def serve(
     migrate_first: Annotated[bool, typer.Option("--migrate", help="Migrate the database first.")] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that share the port; one uses about one core.")
+    ] = 1,
 ) -> None:
     """Run the HTTP service until it is told to stop."""
     settings = Settings()
@@ -141,7 +143,7 @@ def serve(
     if migrate_first:
         asyncio.run(schema.migrate(url))
     _refuse_taken_port(settings)
-    uvicorn.run(create_app(settings, url), host=settings.host, port=settings.port, server_header=False)
+    serve_http(settings, workers)
 
 
 def _refuse_taken_port(settings: Settings) -> None:

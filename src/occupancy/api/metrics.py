@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter as Tally
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from occupancy.database import Database, Ingested
 
@@ -13,10 +22,18 @@ router = APIRouter(tags=["operation"])
 
 _events = Counter("occupancy_events", "Events received, by what became of them.", ["outcome"])
 _horizon_age = Gauge(
-    "occupancy_horizon_age_seconds", "How far behind now the instant is up to which aggregates are trusted."
+    "occupancy_horizon_age_seconds",
+    "How far behind now the instant is up to which aggregates are trusted.",
+    multiprocess_mode="mostrecent",
 )
-_stale_marks = Gauge("occupancy_stale_marks", "Ranges of spaces that wait for repair.")
-_refresh_age = Gauge("occupancy_refresh_age_seconds", "Time since a refresh last ran to its end.")
+_stale_marks = Gauge(
+    "occupancy_stale_marks", "Ranges of spaces that wait for repair.", multiprocess_mode="mostrecent"
+)
+_refresh_age = Gauge(
+    "occupancy_refresh_age_seconds",
+    "Time since a refresh last ran to its end.",
+    multiprocess_mode="mostrecent",
+)
 
 
 def count_events(result: Ingested) -> None:
@@ -29,10 +46,19 @@ def count_events(result: Ingested) -> None:
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
-    """Counters of this process, and how far the aggregates of the database are behind."""
+    """Counters of this service, and how far the aggregates of the database are behind."""
     database: Database = request.app.state.database
     state = await database.refresh_state()
     _horizon_age.set(state.horizon_age)
     _stale_marks.set(state.stale_marks)
     _refresh_age.set(state.refresh_age)
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(_registry()), media_type=CONTENT_TYPE_LATEST)
+
+
+def _registry() -> CollectorRegistry:
+    # Where several processes share the port, each writes its counters to files there.
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry

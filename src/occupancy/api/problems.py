@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from occupancy.errors import DatabaseUnavailable, OccupancyError, Overloaded, Unauthorized
+from occupancy.ingest.metrics import REQUESTS_REFUSED
 from occupancy.parse import shown
 
 _LONGEST_VALUE = 200
@@ -57,6 +58,7 @@ def answer(error: OccupancyError) -> JSONResponse:
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, Overloaded):
+        REQUESTS_REFUSED.inc()
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
     elif error.status == 503:
         response.headers["Retry-After"] = "5"

@@ -14,6 +14,7 @@ import asyncpg
 from occupancy.database import Database, Ingested, store_together
 from occupancy.errors import Busy, DatabaseUnavailable, OccupancyError
 from occupancy.ingest.group import GroupCommit
+from occupancy.ingest.metrics import EVENTS_WAITING, GROUP_EVENTS, GROUP_SECONDS
 from occupancy.parse import Events, Parsed, Rejected, halves
 from occupancy.settings import Settings
 
@@ -89,6 +90,12 @@ class Writer:
         return await lane.put(_Request(organization, parsed))
 
     async def _write(self, group: Sequence[_Request]) -> Sequence[Ingested | Exception]:
+        EVENTS_WAITING.set(self.waiting)
+        GROUP_EVENTS.observe(sum(len(request.parsed) for request in group))
+        with GROUP_SECONDS.time():
+            return await self._write_group(group)
+
+    async def _write_group(self, group: Sequence[_Request]) -> Sequence[Ingested | Exception]:
         if len(group) == 1:
             return [await self._write_alone(group[0].organization, group[0].parsed)]
         results: list[Ingested | Exception] = [Busy("not written")] * len(group)
