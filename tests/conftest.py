@@ -31,6 +31,14 @@ ROOT = Path(__file__).parents[1]
 KEY = "a-key-for-tests-only"
 NATIVE_URL = os.environ.get("OCCUPANCY_TEST_DATABASE_URL")
 
+_DO_NOT_SCHEDULE = (
+    "SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs "
+    "WHERE proc_schema = 'occupancy'"
+)
+_NEVER_REFRESHED = (
+    "UPDATE occupancy.horizon SET read_before = '-infinity', write_before = '-infinity'",
+    "UPDATE occupancy.refresher SET holder = NULL, held_until = '-infinity', refreshed_at = '-infinity'",
+)
 _TABLES = "space, doorway, dpu, placement, reset, effect, crossing, rejected_event, stale, request_receipt"
 
 
@@ -53,11 +61,14 @@ async def _make_native(name: str) -> str:
     url = make_url(NATIVE_URL or "").set(database=name).render_as_string(hide_password=False)
     await schema.migrate(url)
     connection = await asyncpg.connect(url)
-    # Tests say themselves when to refresh.
-    await connection.execute(
-        "SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs "
-        "WHERE proc_schema = 'occupancy'"
-    )
+    # Tests say themselves when to refresh. The job may have begun already, so it is stopped before it is forbidden, and
+    # what it did is undone.
+    for statement in (
+        "SELECT _timescaledb_functions.stop_background_workers()",
+        _DO_NOT_SCHEDULE,
+        *_NEVER_REFRESHED,
+    ):
+        await connection.execute(statement)
     await connection.close()
     return url
 
@@ -94,12 +105,8 @@ async def empty(connection: asyncpg.Connection) -> None:
     await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
     for level in schema.AGGREGATES:
         await connection.execute(f"TRUNCATE occupancy.{level}")
-    await connection.execute(
-        "UPDATE occupancy.horizon SET read_before = '-infinity', write_before = '-infinity'"
-    )
-    await connection.execute(
-        "UPDATE occupancy.refresher SET holder = NULL, held_until = '-infinity', refreshed_at = '-infinity'"
-    )
+    for statement in _NEVER_REFRESHED:
+        await connection.execute(statement)
 
 
 @pytest.fixture

@@ -64,6 +64,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Bytes of request bodies held at the same time; with more, requests are refused (429).",
     )
+    keep_receipts: timedelta = Field(
+        default=timedelta(days=1),
+        gt=timedelta(0),
+        description="How long a request with an Idempotency-Key is answered as the first time.",
+    )
     ingest_writers: int = Field(
         default=2,
         ge=1,

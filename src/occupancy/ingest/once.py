@@ -18,6 +18,18 @@ from occupancy.settings import Settings
 
 HEADER = "Idempotency-Key"
 _LONGEST_KEY = 255
+# After so many requests, twice as many receipts that are old enough are forgotten: so they never heap up.
+_WRITTEN_BETWEEN = 100
+_FORGET = """
+DELETE FROM occupancy.request_receipt
+WHERE (organization, idempotency_key) IN (
+  SELECT organization, idempotency_key FROM occupancy.request_receipt
+  WHERE received_at < now() - $1::interval
+  ORDER BY received_at
+  LIMIT $2
+  FOR UPDATE SKIP LOCKED
+)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,8 @@ class Once:
     def __init__(self, database: Database, settings: Settings) -> None:
         """`database` has a connection to spare."""
         self._database = database
+        self._kept_for = settings.keep_receipts
+        self._written = 0
         self._requests: GroupCommit[KeyedRequest, Answered] = GroupCommit(
             self._write,
             size=lambda request: len(request.parsed),
@@ -86,9 +100,17 @@ class Once:
         (request,) = group
         try:
             async with self._database.connection() as connection, connection.transaction():
-                return [await _store_once(connection, request)]
+                answered = await _store_once(connection, request)
+            await self._forget_old()
         except (asyncpg.DeadlockDetectedError, asyncpg.QueryCanceledError) as error:
             raise Busy("the events could not be stored now") from error
+        return [answered]
+
+    async def _forget_old(self) -> None:
+        if self._written % _WRITTEN_BETWEEN == 0:
+            async with self._database.connection() as connection:
+                await connection.execute(_FORGET, self._kept_for, 2 * _WRITTEN_BETWEEN)
+        self._written += 1
 
 
 async def _store_once(connection: asyncpg.Connection, request: KeyedRequest) -> Answered:
