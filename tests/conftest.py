@@ -39,7 +39,10 @@ _NEVER_REFRESHED = (
     "UPDATE occupancy.horizon SET read_before = '-infinity', write_before = '-infinity'",
     "UPDATE occupancy.refresher SET holder = NULL, held_until = '-infinity', refreshed_at = '-infinity'",
 )
-_TABLES = "space, doorway, dpu, placement, reset, effect, crossing, rejected_event, stale, request_receipt"
+_TABLES = (
+    "space, doorway, dpu, placement, reset, effect, crossing, rejected_event, stale, request_receipt, "
+    "kafka_offset"
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

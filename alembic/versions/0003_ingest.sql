@@ -21,6 +21,29 @@ COMMENT ON COLUMN occupancy.request_receipt.fingerprint IS
 
 -- Offsets of Kafka
 
+CREATE TABLE occupancy.kafka_offset (
+  cluster_id     text NOT NULL,
+  consumer_group text NOT NULL,
+  topic          text NOT NULL,
+  partition      integer NOT NULL,
+  next_offset    bigint,
+  epoch          bigint NOT NULL DEFAULT 1,
+  owner          text NOT NULL,
+  updated_at     timestamptz NOT NULL DEFAULT now(),
+  -- With the cluster: offsets of another one mean other messages.
+  CONSTRAINT kafka_offset_pkey PRIMARY KEY (cluster_id, consumer_group, topic, partition),
+  CONSTRAINT next_offset_is_not_negative CHECK (next_offset >= 0)
+  -- Each batch updates its partitions' rows: room for new versions on the same page.
+) WITH (fillfactor = 25, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+COMMENT ON TABLE occupancy.kafka_offset IS
+  'How far each partition of a Kafka topic is stored. Moved in the transaction that stores the messages.';
+COMMENT ON COLUMN occupancy.kafka_offset.next_offset IS
+  'Offset of the first message that is not stored; null: none was ever stored.';
+COMMENT ON COLUMN occupancy.kafka_offset.epoch IS
+  'Grows each time a worker takes the partition over. Writes under an older one are refused.';
+COMMENT ON COLUMN occupancy.kafka_offset.owner IS 'The worker that took it over last: host, process, and a random part.';
+
 -- What DPUs say of themselves
 
 -- Columnstore and retention
