@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -38,6 +39,7 @@ from occupancy.export.encoder import Format
 from occupancy.export.file import Report, export_events, export_series, format_of, output_file
 from occupancy.history.events import EventsQuestion
 from occupancy.history.series import SeriesQuestion
+from occupancy.kafka.run import run_worker
 from occupancy.layout import Layout, read_yaml, write_yaml
 from occupancy.parse import parse_timestamp
 from occupancy.refresh import Progress as RefreshProgress
@@ -144,6 +146,21 @@ def serve(
         asyncio.run(schema.migrate(url))
     _refuse_taken_port(settings)
     serve_http(settings, workers)
+
+
+@app.command()
+def consume(
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss", help="Go on where Kafka no longer has messages that were never stored."
+        ),
+    ] = False,
+) -> None:
+    """Store the events of a Kafka topic, each once, until told to stop. Any number may run; they share the work."""
+    settings = Settings()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    asyncio.run(run_worker(settings, address.database_url(settings), accept_loss=accept_loss))
 
 
 def _refuse_taken_port(settings: Settings) -> None:

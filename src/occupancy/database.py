@@ -94,8 +94,12 @@ class Database:
         self._pool = pool
 
     @classmethod
-    async def connect(cls, url: str, connections: int = 8, *, time_limit: float = 60) -> Database:
+    async def connect(
+        cls, url: str, connections: int = 8, *, time_limit: float = 60, **session: str
+    ) -> Database:
         """Open a pool on the TimescaleDB at `url`; a statement may take `time_limit` seconds.
+
+        `session` are PostgreSQL settings of its connections.
 
         Raises DatabaseUnavailable if it cannot be reached.
         """
@@ -105,7 +109,7 @@ class Database:
                 min_size=1,
                 max_size=connections,
                 command_timeout=time_limit,
-                server_settings=_SERVER_SETTINGS,
+                server_settings=_SERVER_SETTINGS | session,
             )
         except (*_UNREACHABLE, TimeoutError, asyncpg.PostgresError, ValueError) as error:
             # a ValueError: the URL is none

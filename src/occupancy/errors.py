@@ -121,6 +121,22 @@ class DatabaseUnavailable(OccupancyError):
     title = "Database unavailable"
 
 
+class BrokerUnavailable(OccupancyError):
+    """Kafka cannot be reached, does not acknowledge in time, or refuses what is asked of it."""
+
+    status = 503
+    type = "broker-unavailable"
+    title = "Broker unavailable"
+
+
+class MessagesLost(OccupancyError):
+    """The brokers no longer have messages that were never stored."""
+
+    status = 503
+    type = "messages-lost"
+    title = "Messages lost"
+
+
 # Constraints that callers can break: name, in the words of sql/, to the error and the field it is about.
 _CONSTRAINTS: dict[str, tuple[type[OccupancyError], str, str]] = {
     "space_is_not_inside_itself": (InvalidInput, "parent_id", "a space cannot be inside itself"),

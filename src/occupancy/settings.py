@@ -108,6 +108,67 @@ class Settings(BaseSettings):
         description="Most time, summed over spaces, repaired in one transaction.",
     )
 
+    ingest: Literal["database", "kafka"] = Field(
+        default="database",
+        description="Where POST /v1/events puts events before it answers: into the database, or into kafka_topic.",
+    )
+    kafka_bootstrap_servers: str | None = Field(
+        default=None, min_length=1, description="HOST:PORT of one or more brokers, separated by commas."
+    )
+    kafka_topic: str = Field(
+        default="occupancy.events", min_length=1, description="The topic that events are in."
+    )
+    kafka_group: str = Field(
+        default="occupancy",
+        min_length=1,
+        description="Consumer group: workers of one group share the partitions, and the offsets in the database.",
+    )
+    kafka_dead_letter_topic: str | None = Field(
+        default=None, min_length=1, description="Gets a copy of each message that is kept in rejected_event."
+    )
+    kafka_start: Literal["beginning", "end"] = Field(
+        default="beginning", description="Where a partition begins that the group has never read."
+    )
+    kafka_batch_size: int = Field(
+        default=5_000, ge=1, le=100_000, description="Most messages stored in one transaction."
+    )
+    kafka_batch_wait: timedelta = Field(
+        default=timedelta(milliseconds=200),
+        gt=timedelta(0),
+        le=timedelta(minutes=1),
+        description="How long messages are waited for before a batch that is not full is stored.",
+    )
+    kafka_max_message_bytes: int = Field(
+        default=64 * 1024,
+        ge=1,
+        description="A larger message is kept aside, cut, as message_too_large.",
+    )
+    kafka_send_timeout: timedelta = Field(
+        default=timedelta(seconds=10),
+        gt=timedelta(0),
+        description="After this, events that the brokers have not acknowledged are answered with 503.",
+    )
+    kafka_queue_size: int = Field(
+        default=100_000,
+        ge=1,
+        le=10_000_000,
+        description="Most events that wait for the brokers in one process; more are answered with 429.",
+    )
+    kafka_properties: SecretStr | None = Field(
+        default=None,
+        description="Further properties of librdkafka as a JSON object; never logged.",
+    )
+    kafka_properties_file: Path | None = Field(
+        default=None, description="A file with such a JSON object; kafka_properties wins over it."
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="Address of a worker's /metrics and /healthz.")
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Port of a worker's /metrics and /healthz; none: not served.",
+    )
+
     @model_validator(mode="after")
     def _guard_the_network(self) -> Self:
         if self.api_key is None and not _is_loopback(self.host):

@@ -1,0 +1,1 @@
+"""Kafka: events from a topic into the database, each once (`occupancy consume`), and from HTTP into a topic."""

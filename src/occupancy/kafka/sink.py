@@ -1,0 +1,137 @@
+"""Events of HTTP callers into a topic."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from occupancy.database import Ingested
+from occupancy.errors import BrokerUnavailable, Overloaded
+from occupancy.kafka import metrics
+from occupancy.kafka.producer import Headers, LogProducer
+from occupancy.kafka.properties import producer_properties
+from occupancy.kafka.reading import CODE_HEADER, DETAIL_HEADER
+from occupancy.parse import Events, Parsed, Rejected
+from occupancy.settings import Settings
+
+_encode = msgspec.json.Encoder().encode
+_Record = tuple[bytes, bytes | None, Headers | None]
+
+
+class KafkaSink:
+    """A Sink: answers when the brokers have acknowledged every event of a request, in all their replicas in sync.
+
+    Which events are duplicates, and which DPUs are unknown, is found when a worker stores them.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._producer = LogProducer(producer_properties(settings))
+        self._topic = settings.kafka_topic
+        self._most = settings.kafka_queue_size
+        self._waiting = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._producer.__aexit__(kind, error, trace)
+
+    async def put(self, organization: int, parsed: Parsed) -> Ingested:  # noqa: ARG002 -- one topic, one organization
+        """Send events keyed by DPU, and rejected ones with their reason, for the worker to keep.
+
+        `accepted` of the answer are those that are in the topic. Raises Overloaded where too many wait for the brokers,
+        and BrokerUnavailable where the brokers did not acknowledge all in time: some may be in the topic then, and are
+        duplicates when they are sent again.
+        """
+        size = len(parsed)
+        if size == 0:
+            return Ingested()
+        if self._waiting + size > self._most:
+            raise Overloaded(f"{self._waiting} events wait for Kafka: send these {size} later")
+        delivery = _Delivery(asyncio.get_running_loop(), self._producer, size)
+        self._waiting += size
+        try:
+            self._send(parsed, delivery)
+            await delivery.done
+        finally:
+            self._waiting -= size
+        metrics.produced.labels("failed").inc(delivery.failed)
+        metrics.produced.labels("sent").inc(size - delivery.failed)
+        if delivery.error is not None:
+            raise BrokerUnavailable(
+                f"Kafka did not acknowledge {delivery.failed} of {size} events: {delivery.error.str()}"
+            )
+        return Ingested(accepted=len(parsed.events), rejected=parsed.rejected)
+
+    def _send(self, parsed: Parsed, delivery: _Delivery) -> None:
+        try:
+            for value, key, headers in _records(parsed):
+                self._producer.produce(self._topic, value, key, headers=headers, report=delivery.report)
+        except BufferError as error:
+            raise Overloaded("too many bytes wait for Kafka: send the events later") from error
+        except KafkaException as error:
+            raise BrokerUnavailable(f"Kafka refuses events: {error.args[0].str()}") from error
+
+
+class _Delivery:
+    """Counts the reports of one request."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, producer: LogProducer, size: int) -> None:
+        self._loop = loop
+        self._producer = producer
+        self._left = size
+        self.done: asyncio.Future[None] = loop.create_future()
+        self.error: KafkaError | None = None
+        self.failed = 0
+
+    def report(self, error: KafkaError | None, _message: Message) -> None:
+        """Called in the producer's one thread."""
+        if error is not None:
+            self.error = error
+            self.failed += 1
+            if error.fatal():
+                self._producer.mark_broken()
+        self._left -= 1
+        if self._left == 0 and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._finish)
+
+    def _finish(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+def _records(parsed: Parsed) -> Iterator[_Record]:
+    yield from _events(parsed.events)
+    for event in parsed.rejected:
+        yield _rejected(event)
+
+
+def _events(events: Events) -> Iterator[_Record]:
+    for dpu_id, time, direction, seq in zip(
+        events.dpu_ids, events.times, events.directions, events.seqs, strict=True
+    ):
+        value = _encode({"dpu_id": dpu_id, "timestamp": time, "direction": direction, "seq": seq})
+        # one DPU, one partition: its events stay in order
+        yield value, dpu_id.encode(), None
+
+
+def _rejected(event: Rejected) -> _Record:
+    headers: Headers = [(CODE_HEADER, event.code.encode()), (DETAIL_HEADER, _text(event.detail))]
+    return json.dumps(event.payload).encode(), _key(event.payload), headers
+
+
+def _key(payload: Any) -> bytes | None:
+    dpu_id = payload.get("dpu_id") if isinstance(payload, dict) else None
+    return _text(dpu_id) if isinstance(dpu_id, str) else None
+
+
+def _text(text: str) -> bytes:
+    return text.encode(errors="backslashreplace")

@@ -1,0 +1,65 @@
+"""/metrics and /healthz of a process that serves nothing else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from prometheus_client import make_wsgi_app
+
+from occupancy.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Scrapes are no news."""
+
+
+@contextmanager
+def monitored(host: str, port: int | None, is_alive: Callable[[], bool]) -> Iterator[int | None]:
+    """Serve /metrics, and /healthz with 200 or 503, in a thread of its own; yields the port. None: nothing is served.
+
+    Raises InvalidInput where the port is taken.
+    """
+    if port is None:
+        yield None
+        return
+    try:
+        server = make_server(host, port, _application(is_alive), handler_class=_Quiet)
+    except OSError as error:
+        raise InvalidInput(
+            f"OCCUPANCY_METRICS_PORT: cannot listen on {host}, port {port}: {error.strerror}",
+            field="OCCUPANCY_METRICS_PORT",
+            value=port,
+        ) from error
+    thread = threading.Thread(target=server.serve_forever, name="monitoring", daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _application(is_alive: Callable[[], bool]) -> Any:
+    metrics = make_wsgi_app()
+
+    def application(environment: WSGIEnvironment, respond: StartResponse) -> Iterable[bytes]:
+        if environment["PATH_INFO"] == "/metrics":
+            answer: Iterable[bytes] = metrics(environment, respond)
+            return answer
+        if environment["PATH_INFO"] == "/healthz":
+            alive = is_alive()
+            respond("200 OK" if alive else "503 Service Unavailable", [("Content-Type", "application/json")])
+            return [b'{"status":"ok"}' if alive else b'{"status":"stuck"}']
+        respond("404 Not Found", [("Content-Type", "text/plain")])
+        return [b"there are /metrics and /healthz\n"]
+
+    return application
