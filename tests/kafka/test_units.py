@@ -1,0 +1,257 @@
+"""Parts of a worker without a broker: what it takes, how a batch is cut, what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from confluent_kafka import Message
+from pydantic import SecretStr
+
+from occupancy.errors import Busy, DatabaseUnavailable, InvalidInput
+from occupancy.kafka.assignment import Assignment
+from occupancy.kafka.batch import Batch, Span
+from occupancy.kafka.faults import is_of_the_data, is_transient
+from occupancy.kafka.offsets import Position
+from occupancy.kafka.pipeline import Pipeline
+from occupancy.kafka.properties import consumer_properties, producer_properties
+from occupancy.kafka.reading import read
+from occupancy.parse import Clock
+from occupancy.settings import Settings
+
+CLOCK = Clock(datetime.now(UTC), timedelta(minutes=5), datetime(2015, 1, 1, tzinfo=UTC))
+
+
+def message(partition: int, offset: int, value: bytes | None = b"{}", **more: Any) -> Message:
+    return Message("topic", partition, offset, more.get("key"), value, more.get("headers"))
+
+
+def places(batch: Batch) -> list[tuple[int | None, int | None]]:
+    return [(m.partition(), m.offset()) for m in batch.messages]
+
+
+# Assignment
+
+
+def test_what_was_taken_before_or_is_not_held_is_left_out() -> None:
+    assignment = Assignment()
+    assignment.hold({0: Position(10, 3), 1: Position(None, 1)})
+    batch = assignment.take(
+        [message(0, 9), message(0, 10), message(2, 0), message(1, 4), message(0, 12), message(0, 10)]
+    )
+    assert batch is not None
+    assert places(batch) == [(0, 10), (1, 4), (0, 12)]
+    # offsets may have gaps
+    assert batch.spans == {0: Span(3, 10, 13), 1: Span(1, None, 5)}
+    assert assignment.take([message(0, 12), message(1, 4)]) is None
+    following = assignment.take([message(0, 13)])
+    assert following is not None
+    assert following.spans == {0: Span(3, 13, 14)}
+
+
+def test_after_a_batch_was_given_up_its_messages_are_taken_again() -> None:
+    assignment = Assignment()
+    assignment.hold({0: Position(10, 3), 1: Position(0, 1)})
+    assignment.take([message(0, 10), message(1, 0)])
+    generation = assignment.generation
+    assert assignment.reset({0: Position(10, 3), 1: Position(7, 2)}) == [1]
+    assert assignment.generation > generation
+    batch = assignment.take([message(0, 10), message(1, 7)])
+    assert batch is not None
+    assert places(batch) == [(0, 10)]
+
+
+def test_what_others_hold_is_not_noted_as_stored() -> None:
+    assignment = Assignment()
+    assignment.hold({0: Position(5, 2)})
+    assignment.stored({0: Span(1, 5, 9), 1: Span(1, 0, 3)})
+    assert assignment.held[0].stored == 5
+    assignment.stored({0: Span(2, 5, 9)})
+    assert assignment.held[0].stored == 9
+
+
+# Batch
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_halves_one_after_the_other_are_the_batch(seed: int) -> None:
+    rng = random.Random(seed)
+    assignment = Assignment()
+    assignment.hold({p: Position(rng.choice([None, 0]), p) for p in range(4)})
+    ends = [0] * 4
+    messages = []
+    for _ in range(rng.randint(2, 40)):
+        partition = rng.randrange(4)
+        ends[partition] += rng.randint(1, 3)
+        messages.append(message(partition, ends[partition]))
+    batch = assignment.take(messages)
+    assert batch is not None
+    first, second = batch.halves()
+    assert first.messages
+    assert second.messages
+    assert first.messages + second.messages == batch.messages
+    joined = dict(first.spans)
+    for partition, span in second.spans.items():
+        before = joined.get(partition)
+        # begins exactly where the first half ends
+        assert span.position == (
+            batch.spans[partition].position if before is None else before.next_offset
+        )
+        joined[partition] = Span(span.epoch, batch.spans[partition].position, span.next_offset)
+    assert joined == batch.spans
+
+
+# Reading
+
+
+def test_indexes_are_places_in_the_batch_whatever_is_left_out() -> None:
+    good = json.dumps({"dpu_id": "1", "timestamp": "2026-03-02T08:00:00Z", "direction": 1}).encode()
+    parsed = read(
+        [
+            message(0, 0, None, key=b"\xff"),
+            message(0, 1, good),
+            message(0, 2, b"x" * 500),
+            message(0, 3, b"no json"),
+            message(0, 4, good, headers=[("occupancy-rejected", b"some_code"), ("occupancy-detail", b"why")]),
+            message(0, 5, good, headers=[("trace", b"1")]),
+        ],
+        CLOCK,
+        100,
+    )
+    assert parsed.events.indexes == [1, 5]
+    assert [(r.index, r.code) for r in parsed.rejected] == [
+        (0, "empty_message"), (2, "message_too_large"), (3, "invalid_json"), (4, "some_code"),
+    ]  # fmt: skip
+    assert parsed.rejected[0].payload == {"key": "\\xff", "value": None}
+    assert (parsed.rejected[3].detail, parsed.rejected[3].payload) == ("why", json.loads(good))
+
+
+# Pipeline
+
+
+async def test_batches_are_written_one_by_one_and_two_are_held_at_most() -> None:
+    written: list[int] = []
+    gate = asyncio.Event()
+
+    async def write(batch: int) -> None:
+        await gate.wait()
+        written.append(batch)
+
+    pipeline = Pipeline(write)
+    running = asyncio.create_task(pipeline.run())
+    pipeline.put(1)
+    assert await pipeline.room(0.1)
+    pipeline.put(2)
+    assert not await pipeline.room(0.05)
+    gate.set()
+    assert await pipeline.drained(1)
+    assert written == [1, 2]
+    running.cancel()
+
+
+async def test_after_a_fault_nothing_that_waits_is_written() -> None:
+    written: list[int] = []
+
+    async def write(batch: int) -> None:
+        await asyncio.sleep(0)
+        if batch == 1:
+            raise ValueError("refused")
+        written.append(batch)
+
+    pipeline = Pipeline(write)
+    running = asyncio.create_task(pipeline.run())
+    pipeline.put(1)
+    pipeline.put(2)
+    assert await pipeline.drained(1)
+    assert isinstance(pipeline.take_fault(), ValueError)
+    assert pipeline.take_fault() is None
+    pipeline.put(3)
+    assert await pipeline.drained(1)
+    assert written == [3]
+    running.cancel()
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("error", "transient", "of_the_data"),
+    [
+        (DatabaseUnavailable("gone"), True, False),
+        (Busy("slow"), True, False),
+        (ConnectionResetError(), True, False),
+        (asyncpg.InterfaceError("closed"), True, False),
+        (asyncpg.DeadlockDetectedError(""), True, False),
+        (asyncpg.LockNotAvailableError(""), True, False),
+        (asyncpg.IdleInTransactionSessionTimeoutError(""), True, False),
+        (asyncpg.ReadOnlySQLTransactionError(""), True, False),
+        (asyncpg.AdminShutdownError(""), True, False),
+        (asyncpg.DiskFullError(""), True, False),
+        (asyncpg.QueryCanceledError(""), True, False),
+        (asyncpg.CheckViolationError(""), False, True),
+        (asyncpg.NumericValueOutOfRangeError(""), False, True),
+        (asyncpg.DataError("invalid input for query argument"), False, True),
+        (asyncpg.ProgramLimitExceededError(""), False, True),
+        (asyncpg.RaiseError(""), False, True),
+        (asyncpg.InternalServerError(""), False, True),
+        (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"), False, True),
+        (asyncpg.UndefinedFunctionError(""), False, False),
+        (asyncpg.InsufficientPrivilegeError(""), False, False),
+        (RuntimeError(), False, False),
+    ],
+)
+def test_what_an_error_means(error: Exception, transient: bool, of_the_data: bool) -> None:
+    assert (is_transient(error), is_of_the_data(error)) == (transient, of_the_data)
+
+
+# Properties
+
+
+def settings(**change: Any) -> Settings:
+    return Settings(kafka_bootstrap_servers="broker:9092", **change)
+
+
+def test_the_user_s_properties_are_passed_on(tmp_path: Path) -> None:
+    file = tmp_path / "kafka.json"
+    file.write_text('{"security.protocol": "SASL_SSL", "sasl.password": "from the file"}')
+    given = settings(
+        kafka_properties_file=file,
+        kafka_properties=SecretStr('{"sasl.password": "from the variable", "session.timeout.ms": 9000}'),
+    )
+    for properties in (consumer_properties(given), producer_properties(given)):
+        assert properties["security.protocol"] == "SASL_SSL"
+        assert properties["sasl.password"] == "from the variable"
+        assert properties["session.timeout.ms"] == 9000
+        assert properties["bootstrap.servers"] == "broker:9092"
+    assert "from the variable" not in repr(given)
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        '{"enable.auto.commit": true}', '{"auto.offset.reset": "latest"}', '{"acks": 1}',
+        '{"group.id": "x"}', '{"group.protocol": "consumer"}',
+        '{"sasl.password": ["secret-1"]}', '["secret-1"]', "secret-1",
+    ],
+)  # fmt: skip
+def test_properties_that_cannot_be_are_refused_by_name(properties: str) -> None:
+    with pytest.raises(InvalidInput, match="OCCUPANCY_KAFKA_PROPERTIES") as caught:
+        consumer_properties(settings(kafka_properties=SecretStr(properties)))
+    assert "secret-1" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_without_brokers_there_is_an_error_that_names_the_setting() -> None:
+    with pytest.raises(InvalidInput, match="OCCUPANCY_KAFKA_BOOTSTRAP_SERVERS"):
+        consumer_properties(Settings())
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(InvalidInput, match=r"OCCUPANCY_KAFKA_PROPERTIES_FILE.*nowhere"):
+        consumer_properties(settings(kafka_properties_file=Path("nowhere.json")))
