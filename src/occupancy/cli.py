@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -39,6 +40,7 @@ from occupancy.export.encoder import Format
 from occupancy.export.file import Report, export_events, export_series, format_of, output_file
 from occupancy.history.events import EventsQuestion
 from occupancy.history.series import SeriesQuestion
+from occupancy.kafka.properties import producer_properties
 from occupancy.kafka.run import run_worker
 from occupancy.layout import Layout, read_yaml, write_yaml
 from occupancy.parse import parse_timestamp
@@ -61,6 +63,13 @@ _out = Console()
 _err = Console(stderr=True)
 _T = TypeVar("_T")
 _MOST_CHANGES_SHOWN = 200
+
+
+class Ingest(Enum):
+    """Where POST /v1/events puts events."""
+
+    DATABASE = "database"
+    KAFKA = "kafka"
 
 
 def main() -> None:
@@ -138,9 +147,17 @@ def serve(
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that share the port; one uses about one core.")
     ] = 1,
+    ingest: Annotated[
+        Ingest | None, typer.Option(help="Where events go; default: OCCUPANCY_INGEST, or the database.")
+    ] = None,
 ) -> None:
     """Run the HTTP service until it is told to stop."""
     settings = Settings()
+    if ingest is not None:
+        settings = settings.model_copy(update={"ingest": ingest.value})
+    if settings.ingest == "kafka":
+        # what is missing is said now, in one line
+        producer_properties(settings)
     url = address.database_url(settings)
     if migrate_first:
         asyncio.run(schema.migrate(url))

@@ -99,9 +99,7 @@ class Database:
     ) -> Database:
         """Open a pool on the TimescaleDB at `url`; a statement may take `time_limit` seconds.
 
-        `session` are PostgreSQL settings of its connections.
-
-        Raises DatabaseUnavailable if it cannot be reached.
+        `session` are PostgreSQL settings of its connections. Raises DatabaseUnavailable if it cannot be reached.
         """
         try:
             pool = await asyncpg.create_pool(

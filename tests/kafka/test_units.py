@@ -100,9 +100,7 @@ def test_halves_one_after_the_other_are_the_batch(seed: int) -> None:
     for partition, span in second.spans.items():
         before = joined.get(partition)
         # begins exactly where the first half ends
-        assert span.position == (
-            batch.spans[partition].position if before is None else before.next_offset
-        )
+        assert span.position == (batch.spans[partition].position if before is None else before.next_offset)
         joined[partition] = Span(span.epoch, batch.spans[partition].position, span.next_offset)
     assert joined == batch.spans
 

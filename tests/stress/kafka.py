@@ -2,8 +2,8 @@
 
     python -m tests.stress.kafka --seconds 300 [--no-fence]
 
-On the server of OCCUPANCY_TEST_DATABASE_URL and a tansu broker (or --broker HOST:PORT). Crossings have a unique key that
-would hide what is stored twice: so the test's database writes down every event that a transaction passes to
+On the server of OCCUPANCY_TEST_DATABASE_URL and a tansu broker (or --broker HOST:PORT). Crossings have a unique key
+that would hide what is stored twice: so the test's database writes down every event that a transaction passes to
 ingest_crossings, in that transaction, in a ledger without any key.
 """
 
@@ -75,6 +75,7 @@ class Sender(threading.Thread):
     def __init__(self, broker: Broker) -> None:
         super().__init__(daemon=True)
         self._broker = broker
+        self._producer = broker.producer()
         self._stopping = threading.Event()
         self.sent = 0
         self.fault: BaseException | None = None
@@ -85,10 +86,10 @@ class Sender(threading.Thread):
             while not self._stopping.is_set():
                 due = int((time.monotonic() - began) * RATE)
                 if due > self.sent:
-                    self._broker.send(TOPIC, self._records(due))
+                    self._broker.send(TOPIC, self._records(due), self._producer)
                     self.sent = due
                 time.sleep(0.2)
-        except BaseException as fault:  # noqa: BLE001 -- told to the test
+        except BaseException as fault:
             self.fault = fault
 
     def _records(self, due: int) -> Iterator[dict[str, bytes]]:
@@ -176,7 +177,9 @@ class Crew:
     def check(self) -> None:
         """A worker that has ended by itself is a failure; another takes its place."""
         for worker in [worker for worker in self.workers if worker.poll() is not None]:
-            self._outcome.failed_workers.append(f"exit status {worker.returncode}: {self._last_words(worker)}")
+            self._outcome.failed_workers.append(
+                f"exit status {worker.returncode}: {self._last_words(worker)}"
+            )
             self.workers.remove(worker)
             self.hire()
 
@@ -214,7 +217,9 @@ def _function(name: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-async def run(server_url: str, seconds: float, *, fence: bool = True, broker: Broker | None = None) -> Outcome:
+async def run(
+    server_url: str, seconds: float, *, fence: bool = True, broker: Broker | None = None
+) -> Outcome:
     """Do things to workers for so long, let them catch up, and count."""
     outcome = Outcome(fence)
     began = time.monotonic()
@@ -241,9 +246,7 @@ async def run(server_url: str, seconds: float, *, fence: bool = True, broker: Br
     return outcome
 
 
-async def _mistreat(
-    crew: Crew, connection: asyncpg.Connection, seconds: float, outcome: Outcome
-) -> None:
+async def _mistreat(crew: Crew, connection: asyncpg.Connection, seconds: float, outcome: Outcome) -> None:
     await _until_someone_stores(connection)
     deadline = time.monotonic() + seconds
     # each at least once, however short the run is
@@ -300,7 +303,9 @@ async def _count(connection: asyncpg.Connection, outcome: Outcome) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=300)
-    parser.add_argument("--no-fence", action="store_true", help="show that the test finds what the fence prevents")
+    parser.add_argument(
+        "--no-fence", action="store_true", help="show that the test finds what the fence prevents"
+    )
     parser.add_argument("--broker", help="HOST:PORT instead of a tansu of its own; the topic must not exist")
     arguments = parser.parse_args()
     broker = None if arguments.broker is None else Broker(arguments.broker)

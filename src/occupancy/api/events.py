@@ -9,13 +9,13 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from occupancy.api.bare_route import BareRoute
-from occupancy.api.metrics import count_events
+from occupancy.api.metrics import count_events, count_queued
 from occupancy.database import DEFAULT_ORGANIZATION, Ingested
 from occupancy.errors import InvalidInput
 from occupancy.ingest.body import content_type, decompressed, parse_body
 from occupancy.ingest.intake import Intake
 from occupancy.ingest.once import HEADER, KeyedRequest, fingerprint, idempotency_key
-from occupancy.ingest.receipt import Receipt, receipt_json
+from occupancy.ingest.receipt import Queued, Receipt, queued_json, receipt_json
 from occupancy.parse import Clock, Parsed
 from occupancy.settings import Settings
 
@@ -92,7 +92,12 @@ _OPENAPI: dict[str, Any] = {
 }
 
 
-@router.post("/events", response_model=Receipt, openapi_extra=_OPENAPI)
+_QUEUED: dict[int | str, dict[str, Any]] = {
+    202: {"model": Queued, "description": "The service runs with `--ingest kafka`: stored a little later."}
+}
+
+
+@router.post("/events", response_model=Receipt, responses=_QUEUED, openapi_extra=_OPENAPI)
 async def ingest(request: Request) -> Response:
     """Store events: one, an array, `{"events": [...]}`, NDJSON or CloudEvents, plain or as gzip or zstd.
 
@@ -116,10 +121,10 @@ async def ingest(request: Request) -> Response:
     intake.admit(request.headers.get("authorization", ""), len(parsed))
     if key is None:
         result = await intake.put(DEFAULT_ORGANIZATION, parsed)
-        return _answer(result, each=each)
+        return _answer(result, each=each, only_queued=intake.only_queues)
     keyed = KeyedRequest(DEFAULT_ORGANIZATION, idempotency_key(key), fingerprint(kind, body), parsed)
     answered = await intake.put_once(keyed)
-    response = _answer(answered.result, each=each)
+    response = _answer(answered.result, each=each, only_queued=intake.only_queues)
     if answered.is_repeated:
         response.headers["Idempotency-Replayed"] = "true"
     return response
@@ -144,6 +149,9 @@ def _receipts_wanted(request: Request) -> bool:
     return request.query_params["receipts"] == "true"
 
 
-def _answer(result: Ingested, *, each: bool) -> Response:
+def _answer(result: Ingested, *, each: bool, only_queued: bool) -> Response:
+    if only_queued:
+        count_queued(result)
+        return Response(queued_json(result, each=each), 202, media_type="application/json")
     count_events(result)
     return Response(receipt_json(result, each=each), media_type="application/json")

@@ -44,6 +44,11 @@ def count_events(result: Ingested) -> None:
         _events.labels(code).inc(number)
 
 
+def count_queued(result: Ingested) -> None:
+    """Add the events of one request that are in a log; what becomes of them, the worker counts that stores them."""
+    _events.labels("queued").inc(result.accepted + len(result.rejected))
+
+
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
     """Counters of this service, and how far the aggregates of the database are behind."""

@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from occupancy.database import Database, Ingested
 from occupancy.ingest.limit import RateLimit
 from occupancy.ingest.once import Answered, KeyedRequest, Once
+from occupancy.ingest.sink import BoundedSink
 from occupancy.ingest.writer import Writer
+from occupancy.kafka.sink import KafkaSink
 from occupancy.parse import Parsed
 from occupancy.settings import Settings
 
@@ -19,10 +21,13 @@ _MOST_PARSED_AT_ONCE = 2
 
 
 class Intake:
-    """Admits requests, and stores their events."""
+    """Admits requests, and stores their events.
 
-    def __init__(self, writer: Writer, once: Once, limit: RateLimit) -> None:
-        self._writer = writer
+    Without `once` events go into a log, to be stored later; then a repetition needs no memory of the first.
+    """
+
+    def __init__(self, sink: BoundedSink, once: Once | None, limit: RateLimit) -> None:
+        self._sink = sink
         self._once = once
         self._limit = limit
         # What decoding makes of a small body may be large: few at a time.
@@ -31,26 +36,36 @@ class Intake:
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str, settings: Settings) -> AsyncIterator[Intake]:
-        """An intake on the database at `url`, with connections of its own: counts do not wait for events.
+        """An intake on the database at `url`, with connections of its own: counts do not wait for events. Or on Kafka.
 
         At the end, all that was taken is written. Raises DatabaseUnavailable.
         """
+        limit = RateLimit(settings.max_events_per_second)
+        if settings.ingest == "kafka":
+            async with KafkaSink(settings) as sink:
+                yield cls(sink, None, limit)
+            return
         # two more: one for old events, one for requests with keys
         database = await Database.connect(url, settings.ingest_writers + 2, time_limit=_TIME_LIMIT)
         try:
             async with Writer(database, settings) as writer, Once(database, settings) as once:
-                yield cls(writer, once, RateLimit(settings.max_events_per_second))
+                yield cls(writer, once, limit)
         finally:
             await database.close()
 
     @property
     def waiting(self) -> int:
         """How many events wait to be written."""
-        return self._writer.waiting
+        return self._sink.waiting
+
+    @property
+    def only_queues(self) -> bool:
+        """Whether events are stored later, by a worker."""
+        return self._once is None
 
     def require_room(self) -> None:
         """Raise Overloaded where no further event is taken now."""
-        self._writer.require_room()
+        self._sink.require_room()
 
     def admit(self, caller: str, events: int) -> None:
         """Raise Overloaded where the caller has sent more than it may."""
@@ -58,8 +73,11 @@ class Intake:
 
     async def put(self, organization: int, parsed: Parsed) -> Ingested:
         """Store events and keep rejected ones aside; see Sink."""
-        return await self._writer.put(organization, parsed)
+        return await self._sink.put(organization, parsed)
 
     async def put_once(self, request: KeyedRequest) -> Answered:
         """Store events unless the request's key has been used; see Once."""
+        if self._once is None:
+            # Sent again, the events are found to be duplicates when they are stored.
+            return Answered(await self.put(request.organization, request.parsed), is_repeated=False)
         return await self._once.put(request)

@@ -24,7 +24,7 @@ class EventReceipt(BaseModel):
     """What became of one event."""
 
     index: int
-    status: Literal["accepted", "duplicate", "conflict", "rejected"]
+    status: Literal["accepted", "queued", "duplicate", "conflict", "rejected"]
     code: str | None = Field(default=None, description="The reason, where it is conflict or rejected.")
 
 
@@ -39,23 +39,45 @@ class Receipt(BaseModel):
     )
 
 
+class Queued(BaseModel):
+    """What is known of the events of a request that are in a log, to be stored later."""
+
+    queued: int = Field(
+        description="In the log for good. Duplicates and unknown DPUs are found when they are stored."
+    )
+    rejected: list[RejectedEvent]
+    receipts: list[EventReceipt] | None = Field(
+        default=None, description="Every event by itself, where `receipts=true` was asked for."
+    )
+
+
+def queued_json(result: Ingested, *, each: bool) -> bytes:
+    """A Queued as JSON; with `each`, also event by event."""
+    answer: dict[str, Any] = {"queued": result.accepted, "rejected": _rejected(result)}
+    if each:
+        answer["receipts"] = _each(result, "queued")
+    return msgspec.json.encode(answer)
+
+
 def receipt_json(result: Ingested, *, each: bool) -> bytes:
     """A Receipt as JSON; with `each`, also event by event."""
     receipt: dict[str, Any] = {
         "accepted": result.accepted,
         "duplicates": result.duplicates,
-        "rejected": [
-            {"index": event.index, "code": event.code, "detail": event.detail} for event in result.rejected
-        ],
+        "rejected": _rejected(result),
     }
     if each:
-        receipt["receipts"] = _each(result)
+        receipt["receipts"] = _each(result, "accepted")
     return msgspec.json.encode(receipt)
 
 
-def _each(result: Ingested) -> list[dict[str, Any]]:
+def _rejected(result: Ingested) -> list[dict[str, Any]]:
+    return [{"index": event.index, "code": event.code, "detail": event.detail} for event in result.rejected]
+
+
+def _each(result: Ingested, good: str) -> list[dict[str, Any]]:
     number = result.accepted + result.duplicates + len(result.rejected)
-    receipts: list[dict[str, Any]] = [{"index": index, "status": "accepted"} for index in range(number)]
+    receipts: list[dict[str, Any]] = [{"index": index, "status": good} for index in range(number)]
     for index in result.duplicate_indexes:
         receipts[index]["status"] = "duplicate"
     for event in result.rejected:

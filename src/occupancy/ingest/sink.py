@@ -18,3 +18,16 @@ class Sink(Protocol):
         then the same events may be sent again, for an event is stored once however often it comes.
         """
         ...
+
+
+class BoundedSink(Sink, Protocol):
+    """A sink that knows beforehand when it takes no more."""
+
+    @property
+    def waiting(self) -> int:
+        """How many events are not durable yet."""
+        ...
+
+    def require_room(self) -> None:
+        """Raise Overloaded where no further event is taken now."""
+        ...

@@ -9,8 +9,8 @@ from occupancy.errors import Busy, DatabaseUnavailable
 # By the first two characters of the SQLSTATE: connection, transaction state (the session was ended, the server is
 # read-only), rollback (deadlock), resources, object state (lock timeout), intervention, system.
 _TRANSIENT = {"08", "25", "40", "53", "55", "57", "58"}
-# Cardinality, data, constraint, limits of the server, raised by a function, internal.
-_OF_THE_DATA = {"21", "22", "23", "54", "P0", "XX"}
+# Features that a chunk has not, cardinality, data, constraint, limits of the server, raised by a function, internal.
+_OF_THE_DATA = {"0A", "21", "22", "23", "54", "P0", "XX"}
 
 
 def is_transient(error: BaseException) -> bool:

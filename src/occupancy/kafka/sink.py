@@ -44,6 +44,16 @@ class KafkaSink:
     ) -> None:
         await self._producer.__aexit__(kind, error, trace)
 
+    @property
+    def waiting(self) -> int:
+        """How many events the brokers have not acknowledged yet."""
+        return self._waiting
+
+    def require_room(self, events: int = 1) -> None:
+        """Raise Overloaded where so many more would be too many."""
+        if self._waiting + events > self._most:
+            raise Overloaded(f"{self._waiting} events wait for Kafka already: send it again later")
+
     async def put(self, organization: int, parsed: Parsed) -> Ingested:  # noqa: ARG002 -- one topic, one organization
         """Send events keyed by DPU, and rejected ones with their reason, for the worker to keep.
 
@@ -54,8 +64,7 @@ class KafkaSink:
         size = len(parsed)
         if size == 0:
             return Ingested()
-        if self._waiting + size > self._most:
-            raise Overloaded(f"{self._waiting} events wait for Kafka: send these {size} later")
+        self.require_room(size)
         delivery = _Delivery(asyncio.get_running_loop(), self._producer, size)
         self._waiting += size
         try:

@@ -85,6 +85,7 @@ class BatchWriter:
             raise DatabaseRefuses(
                 f"the database refused {_MOST_CONDEMNED_IN_A_ROW} messages in a row; the last time: {error}"
             ) from error
+        _log.error("a message cannot be stored and is kept aside", exc_info=error)
         await self._write_patiently(_condemned(batch, error))
 
     async def _write_patiently(self, ready: Ready) -> None:
@@ -122,5 +123,5 @@ class BatchWriter:
 def _condemned(batch: Batch, error: Exception) -> Ready:
     (message,) = batch.messages
     payload = kept_payload(message.value())
-    detail = f"the database refuses it: {error}"
-    return Ready(batch, Parsed(rejected=[Rejected(0, "database_error", detail, payload)]))
+    detail = f"the database refuses it: {getattr(error, 'sqlstate', None) or type(error).__name__}"
+    return Ready(batch, Parsed(rejected=[Rejected(0, "unstorable", detail, payload)]))
