@@ -45,15 +45,12 @@ class Broker:
     def producer(self, **properties: Any) -> Producer:
         return Producer({"bootstrap.servers": self.address, "acks": "all", **properties})
 
-    def send(
-        self,
-        topic: str,
-        records: Iterable[dict[str, Any]],
-        producer: Producer | None = None,
-        **properties: Any,
-    ) -> None:
+    def send(self, topic: str, records: Iterable[dict[str, Any]], **properties: Any) -> None:
         """Send records, each the arguments of Producer.produce, and wait until they are there."""
-        producer = producer or self.producer(**properties)
+        self.send_by(self.producer(**properties), topic, records)
+
+    def send_by(self, producer: Producer, topic: str, records: Iterable[dict[str, Any]]) -> None:
+        """The same by a producer that sends more later."""
         faults: list[Any] = []
 
         def report(error: Any, _message: Message) -> None:

@@ -175,6 +175,22 @@ async def test_after_a_fault_nothing_that_waits_is_written() -> None:
     running.cancel()
 
 
+async def test_a_write_that_fails_while_it_is_cut_off_does_not_hold_up_the_end() -> None:
+    async def write(_batch: int) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError as error:
+            raise asyncpg.InternalClientError("cannot switch to state 15") from error
+
+    pipeline = Pipeline(write)
+    running = asyncio.create_task(pipeline.run())
+    pipeline.put(1)
+    await asyncio.sleep(0.05)
+    running.cancel()
+    await asyncio.wait([running], timeout=5)
+    assert running.cancelled()
+
+
 # Faults
 
 
@@ -185,6 +201,11 @@ async def test_after_a_fault_nothing_that_waits_is_written() -> None:
         (Busy("slow"), True, False),
         (ConnectionResetError(), True, False),
         (asyncpg.InterfaceError("closed"), True, False),
+        (
+            asyncpg.InternalClientError("cannot switch to state 15; another operation is in progress"),
+            True,
+            False,
+        ),
         (asyncpg.DeadlockDetectedError(""), True, False),
         (asyncpg.LockNotAvailableError(""), True, False),
         (asyncpg.IdleInTransactionSessionTimeoutError(""), True, False),

@@ -86,7 +86,7 @@ class Sender(threading.Thread):
             while not self._stopping.is_set():
                 due = int((time.monotonic() - began) * RATE)
                 if due > self.sent:
-                    self._broker.send(TOPIC, self._records(due), self._producer)
+                    self._broker.send_by(self._producer, TOPIC, self._records(due))
                     self.sent = due
                 time.sleep(0.2)
         except BaseException as fault:

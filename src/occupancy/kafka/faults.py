@@ -19,8 +19,9 @@ def is_transient(error: BaseException) -> bool:
         return True
     if isinstance(error, asyncpg.PostgresError):
         return _class(error) in _TRANSIENT
-    # the connection went away between two statements
-    return isinstance(error, asyncpg.InterfaceError)
+    # The connection went away between two statements; the driver says the latter where it is asked to roll back on one
+    # that the server has just ended.
+    return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
 
 
 def is_of_the_data(error: BaseException) -> bool:

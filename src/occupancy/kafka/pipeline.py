@@ -60,6 +60,9 @@ class Pipeline(Generic[T]):
             try:
                 await self._write(self._waiting.popleft())
             except Exception as fault:
+                if _is_cancelled():
+                    # the driver's answer to a transaction that was cut off
+                    raise asyncio.CancelledError from fault
                 # What waits begins where this one would have ended.
                 self._waiting.clear()
                 self._fault = fault
@@ -74,3 +77,8 @@ class Pipeline(Generic[T]):
                     self._moved.clear()
                     await self._moved.wait()
         return condition()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

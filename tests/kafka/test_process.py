@@ -1,0 +1,152 @@
+"""`occupancy consume` and `occupancy serve --ingest kafka` as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.kafka.brokers import Broker, free_port
+from tests.kafka.conftest import PATIENCE, crossings, event, stored_offsets
+
+PROPERTIES = '{"session.timeout.ms": 2000, "heartbeat.interval.ms": 500, "sasl.password": "hunter2"}'
+
+
+def command(*words: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "occupancy", *words],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def settings(url: str, broker: Broker, topic: str, **more: str) -> dict[str, str]:
+    return {
+        "OCCUPANCY_DATABASE_URL": url,
+        "OCCUPANCY_KAFKA_BOOTSTRAP_SERVERS": broker.address,
+        "OCCUPANCY_KAFKA_TOPIC": topic,
+        "OCCUPANCY_KAFKA_PROPERTIES": PROPERTIES,
+        **more,
+    }
+
+
+def answer(url: str) -> httpx.Response | None:
+    try:
+        return httpx.get(url, timeout=5)
+    except httpx.TransportError:
+        return None
+
+
+def text(url: str) -> str:
+    return httpx.get(url, timeout=30).text
+
+
+def post(url: str, body: Any, **headers: str) -> tuple[int, Any]:
+    response = httpx.post(url, json=body, headers=headers, timeout=30)
+    return response.status_code, response.json()
+
+
+@pytest.mark.usefixtures("rooms")
+async def test_from_http_through_the_log_to_the_count(
+    broker: Broker, topic: str, database_url: str, connection: asyncpg.Connection
+) -> None:
+    service, metrics = f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
+    serve = command(
+        "serve", "--ingest", "kafka",
+        **settings(database_url, broker, topic, OCCUPANCY_PORT=service.rpartition(":")[2], OCCUPANCY_REFRESH="off"),
+    )  # fmt: skip
+    consume = command(
+        "consume",
+        **settings(database_url, broker, topic, OCCUPANCY_METRICS_PORT=metrics.rpartition(":")[2]),
+    )
+    try:
+        _wait(lambda: answer(f"{service}/readyz") is not None, serve)
+        body: list[Any] = [event(1), event(2, "423"), event(3, direction=9), event(1), event(4, "unknown")]
+        status, given = post(f"{service}/v1/events?receipts=true", body)
+        assert status == 202
+        assert given["queued"] == 4
+        assert [(r["index"], r["code"]) for r in given["rejected"]] == [(2, "invalid_direction")]
+        assert [r["status"] for r in given["receipts"]] == [
+            "queued",
+            "queued",
+            "rejected",
+            "queued",
+            "queued",
+        ]
+        # a repetition under a key is answered alike, and adds nothing
+        for _ in range(2):
+            again = post(f"{service}/v1/events", event(1), **{"Idempotency-Key": "k"})
+            assert again == (202, {"queued": 1, "rejected": []})
+        deadline = time.monotonic() + PATIENCE
+        while await stored_offsets(connection, topic) < 7:
+            assert time.monotonic() < deadline
+            assert consume.poll() is None, consume.communicate()
+            await asyncio.sleep(0.1)
+        assert await crossings(connection) == [1, 2]
+        count = json.loads(text(f"{service}/v1/spaces/A/count"))
+        assert (count["entries"], count["count"]) == (2, 2)
+        kept = await connection.fetch("SELECT code FROM occupancy.rejected_event ORDER BY code")
+        assert [row["code"] for row in kept] == ["invalid_direction", "unknown_dpu"]
+        scraped = text(f"{metrics}/metrics")
+        assert 'occupancy_events_total{outcome="accepted"} 2.0' in scraped
+        assert 'occupancy_events_total{outcome="duplicate"} 3.0' in scraped
+        assert "occupancy_kafka_partitions 3.0" in scraped
+        assert "occupancy_kafka_last_commit_age_seconds" in scraped
+        assert 'occupancy_events_total{outcome="queued"} 7.0' in text(f"{service}/metrics")
+        health = answer(f"{metrics}/healthz")
+        assert health is not None
+        assert health.status_code == 200
+        _wait(lambda: 'lag_messages{partition="0"' in text(f"{metrics}/metrics"), consume)
+        lags = [x for x in text(f"{metrics}/metrics").splitlines() if "lag_messages{" in x]
+        assert all(line.endswith(" 0.0") for line in lags), lags
+    finally:
+        consume.send_signal(signal.SIGTERM)
+        serve.send_signal(signal.SIGTERM)
+        printed = [process.communicate(timeout=PATIENCE)[0] for process in (consume, serve)]
+    assert consume.returncode == 0, printed[0]
+    assert "Traceback" not in printed[0] + printed[1]
+    assert "hunter2" not in printed[0] + printed[1]
+    assert "partitions revoked: [0, 1, 2]" in printed[0]
+
+
+def _wait(condition: Any, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "said"),
+    [
+        (["consume"], {}, "set OCCUPANCY_KAFKA_BOOTSTRAP_SERVERS"),
+        (["serve", "--ingest", "kafka"], {}, "set OCCUPANCY_KAFKA_BOOTSTRAP_SERVERS"),
+        (
+            ["consume"],
+            {"OCCUPANCY_KAFKA_BOOTSTRAP_SERVERS": "x", "OCCUPANCY_KAFKA_PROPERTIES": "{hunter2"},
+            "not JSON",
+        ),
+        (["consume"], {"OCCUPANCY_KAFKA_START": "middle"}, "OCCUPANCY_KAFKA_START"),
+    ],
+)
+async def test_a_setting_that_cannot_be_is_one_line_and_exit_status_1(
+    database_url: str, words: list[str], environment: dict[str, str], said: str
+) -> None:
+    process = command(*words, OCCUPANCY_DATABASE_URL=database_url, **environment)
+    printed, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert said in " ".join(printed.split())
+    assert "Traceback" not in printed
+    assert "hunter2" not in printed
