@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import count_at, export, refresh, series
+from benchmarks import count_at, export, kafka, refresh, series
 
 RESULTS = Path(__file__).parent / "results"
 # A round takes seconds: the peers read every crossing.
@@ -17,7 +17,7 @@ _MOST_SERIES_ROUNDS = 15
 def main() -> None:
     """Run one benchmark and write its result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("benchmark", choices=("count_at", "refresh", "export", "series", "all"))
+    parser.add_argument("benchmark", choices=("count_at", "refresh", "export", "series", "kafka", "all"))
     parser.add_argument(
         "--database-url",
         default=os.environ.get("OCCUPANCY_TEST_DATABASE_URL"),
@@ -36,6 +36,8 @@ def main() -> None:
         action="store_true",
         help="count_at, series: measure today's functions on the databases that an earlier run with --keep left",
     )
+    parser.add_argument("--events", type=int, default=kafka.EVENTS, help="kafka: how many are in the topic")
+    parser.add_argument("--broker", metavar="HOST:PORT", help="kafka: instead of a tansu of its own")
     arguments = parser.parse_args()
     if arguments.database_url is None:
         sys.exit("set OCCUPANCY_TEST_DATABASE_URL or pass --database-url: a TimescaleDB to measure")
@@ -56,6 +58,10 @@ def main() -> None:
             rounds=min(arguments.rounds, _MOST_SERIES_ROUNDS),
             keep=arguments.keep,
             reuse=arguments.reuse,
+        )
+    if arguments.benchmark in {"kafka", "all"}:
+        kafka.main(
+            arguments.database_url, arguments.results, events=arguments.events, broker=arguments.broker
         )
     if arguments.benchmark in {"export", "all"}:
         export.main(arguments.database_url, arguments.results)

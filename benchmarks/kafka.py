@@ -20,9 +20,9 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+from tests.kafka.brokers import Broker, tansu
 
 from benchmarks.databases import Connection, machine_facts, own_database
-from tests.kafka.brokers import Broker, tansu
 
 EVENTS = 1_000_000
 PARTITIONS = 12
@@ -34,17 +34,17 @@ APART = timedelta(minutes=1) / DPUS
 PATIENCE = 600.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
-TOPOLOGY = (
-    "INSERT INTO occupancy.space (organization, space_id, name) "
-    "SELECT 1, 'room-' || i, '' FROM generate_series(1, 1000) AS i",
-    "INSERT INTO occupancy.doorway (organization, doorway_id, name, side_a) "
-    f"SELECT 1, 'door-' || i, '', i % 1000 + 1 FROM generate_series(1, {DPUS}) AS i",
-    "INSERT INTO occupancy.dpu (organization, dpu_id, name) "
-    f"SELECT 1, 'dpu-' || i, '' FROM generate_series(1, {DPUS}) AS i",
-    "INSERT INTO occupancy.placement (organization, dpu, doorway, facing) "
-    f"SELECT 1, i, i, 'a' FROM generate_series(1, {DPUS}) AS i",
-    "VACUUM ANALYZE",
-)
+TOPOLOGY = f"""
+INSERT INTO occupancy.space (organization, space_id, name)
+SELECT 1, 'room-' || i, '' FROM generate_series(1, 1000) AS i;
+INSERT INTO occupancy.doorway (organization, doorway_id, name, side_a)
+SELECT 1, 'door-' || i, '', i % 1000 + 1 FROM generate_series(1, {DPUS}) AS i;
+INSERT INTO occupancy.dpu (organization, dpu_id, name)
+SELECT 1, 'dpu-' || i, '' FROM generate_series(1, {DPUS}) AS i;
+INSERT INTO occupancy.placement (organization, dpu, doorway, facing)
+SELECT 1, i, i, 'a' FROM generate_series(1, {DPUS}) AS i;
+ANALYZE;
+"""
 BACKENDS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
 
 
@@ -90,8 +90,7 @@ async def run(server_url: str, results: Path, events: int, address: str | None) 
         async with own_database(server_url, "bench_kafka") as url:
             connection = await asyncpg.connect(url)
             try:
-                for command in TOPOLOGY:
-                    await connection.execute(command)
+                await connection.execute(TOPOLOGY)
                 copied = await _copy(url, connection, events)
                 consumed = await _consume(url, connection, broker, topic, events)
             finally:
@@ -106,6 +105,10 @@ async def run(server_url: str, results: Path, events: int, address: str | None) 
         "copy_to_consume": round(copied.events_per_second / consumed.events_per_second, 2),
     }
     print(json.dumps(report, indent=2))
+    _write(report, results)
+
+
+def _write(report: dict[str, Any], results: Path) -> None:
     results.mkdir(parents=True, exist_ok=True)
     (results / "kafka.json").write_text(json.dumps(report, indent=2) + "\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -152,9 +153,10 @@ def serve(
     ] = None,
 ) -> None:
     """Run the HTTP service until it is told to stop."""
-    settings = Settings()
     if ingest is not None:
-        settings = settings.model_copy(update={"ingest": ingest.value})
+        # each process of the service reads its settings from there
+        os.environ["OCCUPANCY_INGEST"] = ingest.value
+    settings = Settings()
     if settings.ingest == "kafka":
         # what is missing is said now, in one line
         producer_properties(settings)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import make_wsgi_app
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from occupancy.errors import InvalidInput
 
@@ -22,16 +22,18 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def monitored(host: str, port: int | None, is_alive: Callable[[], bool]) -> Iterator[int | None]:
-    """Serve /metrics, and /healthz with 200 or 503, in a thread of its own; yields the port. None: nothing is served.
+def monitored(
+    host: str, port: int | None, registry: CollectorRegistry, is_alive: Callable[[], bool]
+) -> Iterator[int | None]:
+    """Serve /metrics of `registry`, and /healthz with 200 or 503, in a thread of its own; yields the port.
 
-    Raises InvalidInput where the port is taken.
+    Without a port nothing is served. Raises InvalidInput where the port is taken.
     """
     if port is None:
         yield None
         return
     try:
-        server = make_server(host, port, _application(is_alive), handler_class=_Quiet)
+        server = make_server(host, port, _application(registry, is_alive), handler_class=_Quiet)
     except OSError as error:
         raise InvalidInput(
             f"OCCUPANCY_METRICS_PORT: cannot listen on {host}, port {port}: {error.strerror}",
@@ -48,8 +50,8 @@ def monitored(host: str, port: int | None, is_alive: Callable[[], bool]) -> Iter
         server.server_close()
 
 
-def _application(is_alive: Callable[[], bool]) -> Any:
-    metrics = make_wsgi_app()
+def _application(registry: CollectorRegistry, is_alive: Callable[[], bool]) -> Any:
+    metrics = make_wsgi_app(registry)
 
     def application(environment: WSGIEnvironment, respond: StartResponse) -> Iterable[bytes]:
         if environment["PATH_INFO"] == "/metrics":

@@ -18,6 +18,7 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from occupancy.database import Database
+from occupancy.kafka import metrics
 from occupancy.kafka.consumer import Worker
 from occupancy.kafka.dead_letters import DeadLetters
 from occupancy.kafka.producer import LogProducer
@@ -161,11 +162,12 @@ class Counted:
         self._before: dict[tuple[str, str], float] = {}
 
     def __call__(self, name: str, **labels: str) -> float:
-        now = REGISTRY.get_sample_value(name, labels) or 0.0
-        return now - self._before.get((name, str(labels)), 0.0)
+        of_worker = metrics.registry.get_sample_value(name, labels)
+        now = REGISTRY.get_sample_value(name, labels) if of_worker is None else of_worker
+        return (now or 0.0) - self._before.get((name, str(labels)), 0.0)
 
     def remember(self) -> None:
-        for metric in REGISTRY.collect():
+        for metric in [*REGISTRY.collect(), *metrics.registry.collect()]:
             for sample in metric.samples:
                 self._before[sample.name, str(sample.labels)] = sample.value
 

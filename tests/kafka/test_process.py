@@ -102,6 +102,8 @@ async def test_from_http_through_the_log_to_the_count(
         assert 'occupancy_events_total{outcome="accepted"} 2.0' in scraped
         assert 'occupancy_events_total{outcome="duplicate"} 3.0' in scraped
         assert "occupancy_kafka_partitions 3.0" in scraped
+        # the service's own, which would say nothing here
+        assert "occupancy_horizon_age_seconds" not in scraped
         assert "occupancy_kafka_last_commit_age_seconds" in scraped
         assert 'occupancy_events_total{outcome="queued"} 7.0' in text(f"{service}/metrics")
         health = answer(f"{metrics}/healthz")

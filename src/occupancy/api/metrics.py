@@ -20,7 +20,7 @@ from occupancy.database import Database, Ingested
 
 router = APIRouter(tags=["operation"])
 
-_events = Counter("occupancy_events", "Events received, by what became of them.", ["outcome"])
+EVENTS = Counter("occupancy_events", "Events received, by what became of them.", ["outcome"])
 _horizon_age = Gauge(
     "occupancy_horizon_age_seconds",
     "How far behind now the instant is up to which aggregates are trusted.",
@@ -38,15 +38,15 @@ _refresh_age = Gauge(
 
 def count_events(result: Ingested) -> None:
     """Add the events of one request to the counters."""
-    _events.labels("accepted").inc(result.accepted)
-    _events.labels("duplicate").inc(result.duplicates)
+    EVENTS.labels("accepted").inc(result.accepted)
+    EVENTS.labels("duplicate").inc(result.duplicates)
     for code, number in Tally(event.code for event in result.rejected).items():
-        _events.labels(code).inc(number)
+        EVENTS.labels(code).inc(number)
 
 
 def count_queued(result: Ingested) -> None:
     """Add the events of one request that are in a log; what becomes of them, the worker counts that stores them."""
-    _events.labels("queued").inc(result.accepted + len(result.rejected))
+    EVENTS.labels("queued").inc(result.accepted + len(result.rejected))
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -7,6 +7,7 @@ import signal
 from contextlib import AsyncExitStack
 
 from occupancy.database import Database
+from occupancy.kafka import metrics
 from occupancy.kafka.consumer import Worker
 from occupancy.kafka.dead_letters import DeadLetters
 from occupancy.kafka.producer import LogProducer
@@ -35,5 +36,5 @@ async def run_worker(settings: Settings, database_url: str, *, accept_loss: bool
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
-        with monitored(settings.metrics_host, settings.metrics_port, worker.is_alive):
+        with monitored(settings.metrics_host, settings.metrics_port, metrics.registry, worker.is_alive):
             await worker.run()

@@ -10,16 +10,17 @@ from typing import Any, Self
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message
+from prometheus_client import Counter
 
 from occupancy.database import Ingested
 from occupancy.errors import BrokerUnavailable, Overloaded
-from occupancy.kafka import metrics
 from occupancy.kafka.producer import Headers, LogProducer
 from occupancy.kafka.properties import producer_properties
 from occupancy.kafka.reading import CODE_HEADER, DETAIL_HEADER
 from occupancy.parse import Events, Parsed, Rejected
 from occupancy.settings import Settings
 
+_produced = Counter("occupancy_kafka_produced_events", "Events sent to the topic, by outcome.", ["outcome"])
 _encode = msgspec.json.Encoder().encode
 _Record = tuple[bytes, bytes | None, Headers | None]
 
@@ -72,8 +73,8 @@ class KafkaSink:
             await delivery.done
         finally:
             self._waiting -= size
-        metrics.produced.labels("failed").inc(delivery.failed)
-        metrics.produced.labels("sent").inc(size - delivery.failed)
+        _produced.labels("failed").inc(delivery.failed)
+        _produced.labels("sent").inc(size - delivery.failed)
         if delivery.error is not None:
             raise BrokerUnavailable(
                 f"Kafka did not acknowledge {delivery.failed} of {size} events: {delivery.error.str()}"
