@@ -27,7 +27,7 @@ SECRETS = {
     "OCCUPANCY_BI_PASSWORD",
     "OCCUPANCY_GRAFANA_PASSWORD",
 }
-OURS = ("migrate", "service", "grafana-login")
+OURS = ("migrate", "service", "grafana-login", "consume")
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -59,6 +59,12 @@ def compose_text() -> str:
 def services() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = yaml.safe_load(compose_text())["services"]
     return found
+
+
+def filled_in(value: str) -> str:
+    """What a container is given for a value in the compose file."""
+    value = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+    return "a secret of some length" if value.startswith("${") else value
 
 
 def pinned(lock: str) -> dict[str, str]:
@@ -236,7 +242,7 @@ def test_the_settings_of_the_service_are_accepted(monkeypatch: pytest.MonkeyPatc
     for name in OURS:
         with monkeypatch.context() as patch:
             for variable, value in services()[name]["environment"].items():
-                patch.setenv(variable, "a secret of some length" if value.startswith("${") else value)
+                patch.setenv(variable, filled_in(value))
             settings = Settings()
         # From outside its container, only the service is reached.
         assert (settings.host == "0.0.0.0") is (name == "service")  # noqa: S104
@@ -320,6 +326,9 @@ def test_what_runs_on_is_restarted_and_the_migration_is_not() -> None:
         "service": "unless-stopped",
         "grafana-login": "no",
         "grafana": "unless-stopped",
+        "kafka": "unless-stopped",
+        "kafka-topic": "no",
+        "consume": "unless-stopped",
     }
 
 
@@ -341,3 +350,57 @@ def test_the_database_has_a_background_worker_for_the_refresh() -> None:
     # The launcher; schedulers for occupancy, postgres and template1; the job.
     assert workers >= 5
     assert int(given["max_worker_processes"]) > workers + int(given["max_parallel_workers"])
+
+
+# Kafka
+
+
+def test_kafka_is_there_only_if_asked_for() -> None:
+    asked = {name for name, service in services().items() if service.get("profiles") == ["kafka"]}
+    assert asked == {"kafka", "kafka-topic", "consume"}
+    assert not [
+        name
+        for name, service in services().items()
+        if name not in asked and asked & set(service.get("depends_on", {}))
+    ]
+
+
+def test_kafka_is_reachable_by_the_other_containers_only() -> None:
+    kafka = services()["kafka"]
+    assert not {"ports", "network_mode"} & kafka.keys()
+    assert kafka["networks"] == ["backend"]
+    environment = kafka["environment"]
+    assert environment["KAFKA_ADVERTISED_LISTENERS"] == "PLAINTEXT://kafka:9092"
+    # The controller answers inside its container alone.
+    assert "CONTROLLER://localhost:9093" in environment["KAFKA_LISTENERS"].split(",")
+    names = {listener.partition(":")[0] for listener in environment["KAFKA_LISTENERS"].split(",")}
+    mapped = {
+        pair.partition(":")[0] for pair in environment["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(",")
+    }
+    assert names == mapped
+
+
+def test_the_topic_is_the_one_that_service_and_worker_use() -> None:
+    topic = services()["kafka-topic"]
+    assert topic["image"] == services()["kafka"]["image"]
+    for name in ("service", "consume"):
+        environment = services()[name]["environment"]
+        assert f"--topic={environment['OCCUPANCY_KAFKA_TOPIC']}" in topic["command"]
+        assert f"--bootstrap-server={environment['OCCUPANCY_KAFKA_BOOTSTRAP_SERVERS']}" in topic["command"]
+
+
+def test_the_worker_waits_for_the_topic_and_is_looked_after() -> None:
+    consume = services()["consume"]
+    assert consume["command"] == ["consume"]
+    assert consume["depends_on"]["kafka-topic"] == {"condition": "service_completed_successfully"}
+    assert consume["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+    port = consume["environment"]["OCCUPANCY_METRICS_PORT"]
+    assert f"http://127.0.0.1:{port}/healthz" in consume["healthcheck"]["test"][-1]
+    assert "ports" not in consume
+
+
+def test_what_kafka_holds_outlives_the_container() -> None:
+    (mount,) = services()["kafka"]["volumes"]
+    volume, target = mount.split(":")
+    assert volume in yaml.safe_load(compose_text())["volumes"]
+    assert target == services()["kafka"]["environment"]["KAFKA_LOG_DIRS"]
