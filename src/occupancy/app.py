@@ -27,6 +27,7 @@ from occupancy.api import (
 )
 from occupancy.api.body_limit import BodyLimit
 from occupancy.api.gate import Gate
+from occupancy.api.hot_path import HotPath
 from occupancy.api.known_parameters import only_known_parameters
 from occupancy.database import DEFAULT_ORGANIZATION, Database, topology_engine
 from occupancy.ingest.intake import Intake
@@ -80,6 +81,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     )
     app.state.settings = settings
     problems.install(app)
+    app.add_middleware(HotPath, method="POST", path="/v1/events", endpoint=events.ingest)
     app.add_middleware(BodyLimit, most=settings.max_body_bytes, most_together=settings.max_bytes_waiting)
     # Added last, so asked first: nothing is read of a request that may not come in.
     app.add_middleware(Gate, settings=settings)

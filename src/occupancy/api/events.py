@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from occupancy.api.bare_route import BareRoute
 from occupancy.api.metrics import count_events, count_queued
 from occupancy.database import DEFAULT_ORGANIZATION, Ingested
 from occupancy.errors import InvalidInput
@@ -19,7 +18,7 @@ from occupancy.ingest.receipt import Queued, Receipt, queued_json, receipt_json
 from occupancy.parse import Clock, Parsed
 from occupancy.settings import Settings
 
-router = APIRouter(tags=["events"], route_class=BareRoute)
+router = APIRouter(tags=["events"])
 
 # Above this, decoding and parsing take long enough to hold up other requests on the event loop.
 _LARGE_BODY = 256 * 1024

@@ -46,8 +46,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(DBAPIError, _database)
-    app.add_exception_handler(asyncpg.PostgresError, _unexpected)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(asyncpg.PostgresError, unexpected)
+    app.add_exception_handler(Exception, unexpected)
 
 
 def answer(error: OccupancyError) -> JSONResponse:
@@ -115,10 +115,11 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DBAPIError)  # noqa: S101
     if error.connection_invalidated or isinstance(error.__cause__, OSError):
         return await _known(request, DatabaseUnavailable("the database cannot be reached"))
-    return await _unexpected(request, error)
+    return await unexpected(request, error)
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+async def unexpected(request: Request, error: Exception) -> JSONResponse:
+    """The problem that an error is which nobody expected."""
     # What went wrong is for the log: it may quote data or SQL.
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return problem(500, "internal-error", "Internal error", "the service failed to answer; see its log")
