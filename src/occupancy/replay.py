@@ -66,13 +66,18 @@ async def _replay_batch(
             _EVENTS_PER_BATCH,
         )
         clock = Clock(datetime.now(UTC), settings.max_clock_skew, settings.earliest_event)
+        documents = [sent_payload(row["payload"]) for row in rows]
+        # Text, or anything else that is no object, never becomes an event; it keeps the reason that it has.
+        tried = [place for place, document in enumerate(documents) if isinstance(document, dict)]
         result = await store(
-            connection, organization, parse_events((sent_payload(row["payload"]) for row in rows), clock)
+            connection, organization, parse_events((documents[place] for place in tried), clock)
         )
         again = {event.index: event.code for event in result.rejected}
-        gone = [row["id"] for index, row in enumerate(rows) if again.get(index) != row["code"]]
+        gone = [
+            rows[place]["id"] for index, place in enumerate(tried) if again.get(index) != rows[place]["code"]
+        ]
         await connection.execute("DELETE FROM occupancy.rejected_event WHERE id = ANY ($1)", gone)
     replayed.accepted += result.accepted
     replayed.duplicates += result.duplicates
-    replayed.still_rejected += len(result.rejected)
+    replayed.still_rejected += len(result.rejected) + len(rows) - len(tried)
     return rows[-1]["id"] if rows else None
