@@ -44,6 +44,7 @@ from occupancy.history.series import SeriesQuestion
 from occupancy.kafka.properties import producer_properties
 from occupancy.kafka.run import run_worker
 from occupancy.layout import Layout, read_yaml, write_yaml
+from occupancy.mqtt.service import run_bridge
 from occupancy.parse import parse_timestamp
 from occupancy.refresh import Progress as RefreshProgress
 from occupancy.refresh import Refresher
@@ -180,6 +181,15 @@ def consume(
     settings = Settings()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     asyncio.run(run_worker(settings, address.database_url(settings), accept_loss=accept_loss))
+
+
+@app.command("mqtt-bridge")
+def mqtt_bridge() -> None:
+    """Take events from the MQTT broker of OCCUPANCY_MQTT_URL until told to stop."""
+    settings = Settings()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    url = address.database_url(settings) if settings.ingest == "database" else ""
+    asyncio.run(run_bridge(settings, url))
 
 
 def _refuse_taken_port(settings: Settings) -> None:

@@ -122,7 +122,7 @@ class DatabaseUnavailable(OccupancyError):
 
 
 class BrokerUnavailable(OccupancyError):
-    """Kafka cannot be reached, does not acknowledge in time, or refuses what is asked of it."""
+    """Kafka or the MQTT broker cannot be reached, does not answer in time, or refuses what is asked of it for now."""
 
     status = 503
     type = "broker-unavailable"

@@ -84,6 +84,48 @@ class Settings(BaseSettings):
         description="An event before this instant is kept aside as past_time: its DPU's clock was reset.",
     )
 
+    mqtt_url: SecretStr | None = Field(
+        default=None,
+        description="Broker of `occupancy mqtt-bridge`: mqtt://[user[:password]@]host[:port], with TLS mqtts://.",
+    )
+    mqtt_password: SecretStr | None = Field(
+        default=None, description="The password there, if it is not in the URL."
+    )
+    mqtt_client_id: str | None = Field(
+        default=None, description="The name of the bridge's session at the broker; no two bridges share one."
+    )
+    mqtt_topic: str = Field(
+        default="dpus/{dpu_id}/events",
+        description="Topic filter; a level {dpu_id} is the dpu_id of events that have none.",
+    )
+    mqtt_group: str | None = Field(
+        default=None, description="Several bridges with one group share the messages (MQTT 5)."
+    )
+    mqtt_version: Literal["5", "3.1.1"] = Field(default="5", description="Version of MQTT to speak.")
+    mqtt_session_expiry: timedelta = Field(
+        default=timedelta(days=7),
+        ge=timedelta(minutes=1),
+        description="How long the broker keeps messages for a bridge that is away (MQTT 5).",
+    )
+    mqtt_keepalive: timedelta = Field(
+        default=timedelta(minutes=1),
+        ge=timedelta(seconds=5),
+        le=timedelta(seconds=65_535),
+        description="After so long without a word the bridge asks whether the broker is there.",
+    )
+    mqtt_max_inflight: int = Field(
+        default=1000, ge=1, le=65_535, description="Most messages received and not acknowledged."
+    )
+    mqtt_ca_file: Path | None = Field(
+        default=None, description="Certificates that the broker's is checked with; none: those of the system."
+    )
+    mqtt_certificate_file: Path | None = Field(
+        default=None, description="The bridge's own certificate, where the broker asks for one."
+    )
+    mqtt_key_file: Path | None = Field(
+        default=None, description="Its private key, if not in the same file; not encrypted."
+    )
+
     refresh: Literal["auto", "off"] = Field(
         default="auto",
         description="auto: the service refreshes aggregates when no TimescaleDB job has done so for two "
