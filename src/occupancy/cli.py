@@ -45,6 +45,7 @@ from occupancy.kafka.properties import producer_properties
 from occupancy.kafka.run import run_worker
 from occupancy.layout import Layout, read_yaml, write_yaml
 from occupancy.mqtt.service import run_bridge
+from occupancy.load.command import load_command
 from occupancy.parse import parse_timestamp
 from occupancy.refresh import Progress as RefreshProgress
 from occupancy.refresh import Refresher
@@ -537,6 +538,9 @@ def bi_login(
         markup=False,
         soft_wrap=True,
     )
+
+
+app.command("load")(load_command)
 
 
 @app.command()

@@ -1,0 +1,119 @@
+"""The ways to the service: HTTP, and Kafka in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from occupancy.errors import InvalidInput
+from occupancy.load.generator import Generator
+from occupancy.load.http import Answer, Endpoint, HttpPool
+from occupancy.load.messages import Messages
+from occupancy.load.tally import Delivery
+from occupancy.load.verdict import Fate, Verdict, judge
+
+_METADATA_SECONDS = 10
+_FLUSH_SECONDS = 1
+# Of librdkafka's queue: beyond it, messages wait here, where their waiting is seen.
+_MOST_QUEUED = 100_000
+
+
+class HttpTransport:
+    """Requests to `POST /v1/events`."""
+
+    def __init__(
+        self, endpoint: Endpoint, connections: int, messages: Messages, generator: Generator
+    ) -> None:
+        self._messages = messages
+        self._generator = generator
+        self._pool: HttpPool[Delivery] = HttpPool(endpoint, connections, self._answered, generator.free)
+
+    async def open(self) -> None:
+        if not await self._pool.open():
+            raise InvalidInput(f"url: the service cannot be reached: {self._pool.failure}", field="url")
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    def ready(self) -> bool:
+        return self._pool.ready
+
+    def send(self, delivery: Delivery) -> None:
+        self._pool.post(delivery, self._messages.body(delivery.events))
+
+    def poll(self) -> None:
+        """Nothing: the event loop does it."""
+
+    def expire(self, seconds: float) -> None:
+        self._pool.expire(seconds)
+
+    def _answered(self, delivery: Delivery, answer: Answer) -> None:
+        self._generator.judged(delivery, judge(answer, len(delivery.events)))
+
+
+_DELIVERED = Verdict(Fate.ACKNOWLEDGED, "delivered", accepted=1)
+
+
+class KafkaTransport:
+    """Messages to a topic, one event each, keyed by `dpu_id`, acknowledged by all replicas in sync."""
+
+    def __init__(
+        self, servers: str, topic: str, options: Mapping[str, str], messages: Messages, generator: Generator
+    ) -> None:
+        self._topic = topic
+        self._messages = messages
+        self._generator = generator
+        self._queued = 0
+        self._full = False
+        self._producer = Producer(
+            {
+                "bootstrap.servers": servers,
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "queue.buffering.max.messages": _MOST_QUEUED,
+                **options,
+            }
+        )
+
+    async def open(self) -> None:
+        try:
+            self._producer.list_topics(self._topic, timeout=_METADATA_SECONDS)
+        except KafkaException as error:
+            raise InvalidInput(
+                f"bootstrap-servers: no broker answers: {error}", field="bootstrap-servers"
+            ) from error
+
+    async def close(self) -> None:
+        self._producer.purge()
+        self._producer.flush(_FLUSH_SECONDS)
+
+    def ready(self) -> bool:
+        return self._queued < _MOST_QUEUED
+
+    def send(self, delivery: Delivery) -> None:
+        event = delivery.events[0]
+        self._queued += 1
+        self._producer.produce(
+            self._topic,
+            self._messages.body(delivery.events),
+            self._messages.key(event),
+            on_delivery=partial(self._delivered, delivery),
+        )
+
+    def poll(self) -> None:
+        """Hear of what was delivered; it calls `_delivered`."""
+        self._producer.poll(0)
+
+    def expire(self, seconds: float) -> None:
+        """Nothing: librdkafka has a time limit of its own (`delivery.timeout.ms`)."""
+
+    def _delivered(self, delivery: Delivery, error: KafkaError | None, _message: Message) -> None:
+        self._queued -= 1
+        if error is None:
+            self._generator.judged(delivery, _DELIVERED)
+        else:
+            self._generator.judged(delivery, Verdict(Fate.UNKNOWN, error.name()))
+        self._generator.free()
