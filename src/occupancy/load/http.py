@@ -23,6 +23,7 @@ T = TypeVar("T")
 _IDLE_SECONDS = 1.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 _LARGEST_RETRY_AFTER = 3600.0
+_OPENING_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +175,19 @@ class HttpPool(Generic[T]):
             endpoint.head("POST", "/v1/events")
             + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         )
-        self.failure = "nothing was tried yet"  # why the latest attempt to connect failed
+        self.failure = ""
 
     async def open(self) -> bool:
-        """Open all connections. False if none could be: `failure` says why; it is tried again until `close`."""
-        tasks = [self._open_one() for _ in range(self._size)]
-        await asyncio.wait(tasks, timeout=10, return_when=asyncio.ALL_COMPLETED)
-        return bool(self._free)
+        """Open all connections. False if the first cannot be: `failure` says why."""
+        try:
+            self._free.append(await self._connection())
+        except OSError as error:
+            self.failure = str(error)
+            return False
+        tasks = [self._open_one() for _ in range(self._size - 1)]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_OPENING_SECONDS)
+        return True
 
     async def close(self) -> None:
         """Close all connections; what is on its way is lost."""
@@ -239,34 +246,40 @@ class HttpPool(Generic[T]):
         if connection in self._free:
             self._free.remove(connection)
         if not self._closing:
-            self._open_one()
+            # one that never carried an answer may be closed again and again
+            self._open_one(0.0 if connection.free_since else _FIRST_PAUSE)
         if item is not None:
             idle = connection.sent_at - connection.free_since
             stale = not connection.begun and connection.free_since > 0 and idle > _IDLE_SECONDS
             self._on_answer(item, Answer(0, lost=reason, stale=stale))
 
-    def _open_one(self) -> asyncio.Task[None]:
-        task = self._loop.create_task(self._connect())
+    def _open_one(self, after: float = 0.0) -> asyncio.Task[None]:
+        task = self._loop.create_task(self._connect(after))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
         return task
 
-    async def _connect(self) -> None:
+    async def _connect(self, after: float) -> None:
+        if after:
+            await asyncio.sleep(after)
         pause = _FIRST_PAUSE
-        context = ssl.create_default_context() if self._endpoint.secure else None
         while True:
             try:
-                _, connection = await self._loop.create_connection(
-                    lambda: _Connection(self), self._endpoint.host, self._endpoint.port, ssl=context
-                )
-            except OSError as error:
-                self.failure = str(error)
+                connection = await self._connection()
+            except OSError:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 break
         self._free.append(connection)
         self._on_free()
+
+    async def _connection(self) -> _Connection[T]:
+        context = ssl.create_default_context() if self._endpoint.secure else None
+        _, connection = await self._loop.create_connection(
+            lambda: _Connection(self), self._endpoint.host, self._endpoint.port, ssl=context
+        )
+        return connection
 
 
 class Questions:
