@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-from benchmarks import count_at, export, kafka, refresh, series
+from benchmarks import count_at, export, ingest, kafka, refresh, series
 
 RESULTS = Path(__file__).parent / "results"
 # A round takes seconds: the peers read every crossing.
@@ -17,7 +19,9 @@ _MOST_SERIES_ROUNDS = 15
 def main() -> None:
     """Run one benchmark and write its result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("benchmark", choices=("count_at", "refresh", "export", "series", "kafka", "all"))
+    parser.add_argument(
+        "benchmark", choices=("count_at", "refresh", "export", "series", "kafka", "ingest", "all")
+    )
     parser.add_argument(
         "--database-url",
         default=os.environ.get("OCCUPANCY_TEST_DATABASE_URL"),
@@ -38,6 +42,7 @@ def main() -> None:
     )
     parser.add_argument("--events", type=int, default=kafka.EVENTS, help="kafka: how many are in the topic")
     parser.add_argument("--broker", metavar="HOST:PORT", help="kafka: instead of a tansu of its own")
+    _add_ingest(parser)
     arguments = parser.parse_args()
     if arguments.database_url is None:
         sys.exit("set OCCUPANCY_TEST_DATABASE_URL or pass --database-url: a TimescaleDB to measure")
@@ -65,6 +70,48 @@ def main() -> None:
         )
     if arguments.benchmark in {"export", "all"}:
         export.main(arguments.database_url, arguments.results)
+    if arguments.benchmark in {"ingest", "all"}:
+        scale = ingest.Scale(**_given(arguments))
+        ingest.main(
+            arguments.database_url,
+            arguments.results,
+            arguments.part or ingest.PARTS,
+            scale,
+            keep=arguments.keep,
+        )
+
+
+# Of ingest.Scale, what can be set, with the type of the value.
+_INGEST = {
+    "dpus": int,
+    "minutes": float,
+    "overload_minutes": float,
+    "rounds_of_batches": int,
+    "batch_seconds": float,
+    "peer_seconds": float,
+    "max_delay": float,
+    "connections": int,
+    "overload_batch_size": int,
+    "overload_connections": int,
+}
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    given = {name: getattr(arguments, name) for name in _INGEST}
+    given["workers"] = tuple(arguments.workers) if arguments.workers else None
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _add_ingest(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("ingest")
+    group.add_argument("--part", action="append", choices=ingest.PARTS, help="only these; default: all three")
+    defaults = {field.name: field.default for field in fields(ingest.Scale)}
+    for name, kind in _INGEST.items():
+        default = defaults[name]
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"default: {default}")
+    group.add_argument(
+        "--workers", type=int, nargs="+", help="batch: numbers of processes of the service; default: 1 2"
+    )
 
 
 if __name__ == "__main__":

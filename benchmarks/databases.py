@@ -21,11 +21,12 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 @asynccontextmanager
 async def own_database(
-    server_url: str, name: str, *, keep: bool = False, reuse: bool = False
+    server_url: str, name: str, *, keep: bool = False, reuse: bool = False, refreshes: bool = False
 ) -> AsyncIterator[str]:
     """The URL of a new database with the schema, its refresh job off; dropped at the end unless `keep`.
 
-    With `reuse` it is the one that an earlier run kept, with today's functions.
+    With `reuse` it is the one that an earlier run kept, with today's functions. With `refreshes` its refresh job runs,
+    as in operation.
     """
     url = make_url(server_url).set(database=name).render_as_string(hide_password=False)
     if not reuse:
@@ -33,7 +34,8 @@ async def own_database(
         await _on_server(server_url, f'CREATE DATABASE "{name}"')
     try:
         await schema.migrate(url)
-        await _stop_refresh_job(url, fresh=not reuse)
+        if not refreshes:
+            await _stop_refresh_job(url, fresh=not reuse)
         yield url
     finally:
         if not keep:

@@ -144,6 +144,18 @@ async def test_what_was_not_sent_or_not_answered_at_the_end_is_told() -> None:
     assert len(service.stored) == 30
 
 
+async def test_who_finds_no_connection_for_too_long_gives_up() -> None:
+    conduct = Conduct(patience=0.5)
+    async with serving(Faults(stalls=(20, 2.5))) as service:
+        report = await loaded(service, Plan(40, (Phase(4, 50),)), conduct, connections=1)
+    messages = report.document["messages"]
+    assert total(report) == messages["scheduled"] == 200
+    assert 60 < messages["unsent"] < 130
+    # Whoever came after that was served at once.
+    assert report.document["timeline"][-2]["p99"] < 200
+    assert report.right
+
+
 async def test_an_answer_that_does_not_come_is_given_up_and_the_connection_replaced() -> None:
     conduct = Conduct(timeout=0.5, drain=5)
     async with serving(Faults(waits=lambda request: 60 if request in {5, 6, 7} else 0)) as service:

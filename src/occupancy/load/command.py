@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,6 +78,10 @@ def load_command(
     drain: Annotated[
         float, typer.Option(min=0, help="Seconds to wait for answers after the last message.")
     ] = 30.0,
+    patience: Annotated[
+        float,
+        typer.Option(min=0.1, help="Seconds after which a message that finds no connection is given up."),
+    ] = math.inf,
     bootstrap_servers: Annotated[str, typer.Option(help="Mode kafka: the brokers.")] = "127.0.0.1:9092",
     topic: Annotated[str, typer.Option(help="Mode kafka: the topic.")] = "occupancy.events",
     setup: Annotated[
@@ -134,7 +139,7 @@ def load_command(
         asyncio.run(_declare(settings, site))
     with _progress() as progress:
         report = uvloop.run(
-            run_load(plan, site, target, Conduct(retry, timeout, drain), audit, ledger, progress)
+            run_load(plan, site, target, Conduct(retry, timeout, drain, patience), audit, ledger, progress)
         )
     if json_file is not None:
         _write(json_file, report.document)

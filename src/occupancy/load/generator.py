@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import heapq
+import math
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -50,14 +51,15 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Conduct:
-    """How the devices behave: whether they send again what was refused or lost, and their patience in seconds.
+    """How the devices behave: whether they send again what was refused or lost, and for how many seconds they wait.
 
-    `drain` is how long, after the last message was due, answers are waited for.
+    `timeout`: for an answer; `patience`: for a connection, if not for ever; `drain`: after the last message was due.
     """
 
     retry: bool = False
     timeout: float = 30.0
     drain: float = 30.0
+    patience: float = math.inf
 
 
 class Generator:
@@ -143,6 +145,7 @@ class Generator:
         if int(now) > self._tally.second.second:
             self._tally.turn(int(now), self.waiting, self.in_flight)
             transport.expire(self._conduct.timeout)
+        self._lose_patience(now)
         self._send_due(now)
         transport.poll()
         if self._is_over(self.now()):
@@ -181,6 +184,11 @@ class Generator:
             self._batch.append(schedule.take(due))
             if len(self._batch) == size or schedule.due is None:
                 self._come_up(due, now)
+
+    def _lose_patience(self, now: float) -> None:
+        oldest = now - self._conduct.patience
+        while self._waiting and self._waiting[0].due < oldest:
+            self._tally.final(self._waiting.popleft())
 
     def _come_up(self, due: float, now: float) -> None:
         delivery = Delivery(self._batch, due)

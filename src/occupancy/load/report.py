@@ -48,6 +48,7 @@ def report(
     """The document of a run, without the counts."""
     return {
         "plan": _plan(plan) | {"retry": conduct.retry, "timeout": conduct.timeout},
+        "started_at": generator.start / 1e6,
         "messages": {"scheduled": tally.scheduled, **{end: tally.messages[end] for end in _ENDS}},
         "messages_measured": {end: tally.measured[end] for end in _ENDS},
         "rejected_by_code": dict(sorted(tally.codes.items())),

@@ -77,6 +77,11 @@ class Site:
             first = (space - self.rooms) * number
         return range(first, min(first + number, self.dpus))
 
+    def spaces_of(self, dpu: int) -> tuple[int, int]:
+        """The room and the floor that a DPU counts for."""
+        room = dpu // DPUS_PER_ROOM
+        return room, self.rooms + room // ROOMS_PER_FLOOR
+
     @staticmethod
     def sign(dpu: int) -> int:
         """What a `+1` of the DPU does to the counts of its room and floor: 1 or -1."""
