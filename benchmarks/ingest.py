@@ -204,9 +204,7 @@ def median(values: Iterable[float]) -> float:
 
 def _ratios(rounds: list[dict[str, Any]], workers: Sequence[int]) -> dict[str, Any]:
     def fastest(name: str, among: Sequence[str]) -> float:
-        return statistics.median(
-            max(turn[name][way]["events_per_second"] for way in among) for turn in rounds
-        )
+        return median(max(float(turn[name][way]["events_per_second"]) for way in among) for turn in rounds)
 
     served = {
         str(count): median(turn["service"][str(count)]["events_per_second"] for turn in rounds)

@@ -64,12 +64,14 @@ class Speed:
 
 
 async def copy_of_stored(connection: Connection, rows: int) -> dict[str, dict[str, Any]]:
-    """COPY the crossings stored last into an identical hypertable, in three ways.
+    """COPY the crossings stored last, in the order of their times, into an identical hypertable, in three ways.
 
     `stream`: one statement with rows in PostgreSQL's binary format, made before; `records`: one statement, the rows
     encoded by the driver meanwhile; `batches`: a statement, and a commit, for each 1,000 rows.
     """
-    taken = f"SELECT {', '.join(_COLUMNS)} FROM occupancy.crossing ORDER BY received_at DESC LIMIT {rows}"
+    columns = ", ".join(_COLUMNS)
+    latest = f"SELECT {columns} FROM occupancy.crossing ORDER BY time DESC LIMIT {rows}"
+    taken = f"SELECT {columns} FROM ({latest}) AS latest ORDER BY time"
     records = [tuple(row) for row in await connection.fetch(taken, timeout=600)]
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "rows"
