@@ -47,7 +47,7 @@ class Scale:
     max_delay: float = 3600.0
     connections: int = 128
     overload_batch_size: int = 1
-    overload_connections: int = 512
+    overload_connections: int = 4000
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ _IDLE_SECONDS = 1.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 _LARGEST_RETRY_AFTER = 3600.0
 _OPENING_SECONDS = 10
+# Fewer than any server lets wait to be accepted.
+_OPENED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +186,8 @@ class HttpPool(Generic[T]):
         except OSError as error:
             self.failure = str(error)
             return False
-        tasks = [self._open_one() for _ in range(self._size - 1)]
-        if tasks:
+        for first in range(1, self._size, _OPENED_AT_ONCE):
+            tasks = [self._open_one() for _ in range(first, min(first + _OPENED_AT_ONCE, self._size))]
             await asyncio.wait(tasks, timeout=_OPENING_SECONDS)
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping
 from functools import partial
 
@@ -14,6 +15,7 @@ from occupancy.load.messages import Messages
 from occupancy.load.tally import Delivery
 from occupancy.load.verdict import Fate, Verdict, judge
 
+_OTHER_FILES = 100
 _METADATA_SECONDS = 10
 _FLUSH_SECONDS = 1
 # Of librdkafka's queue: beyond it, messages wait here, where their waiting is seen.
@@ -28,9 +30,11 @@ class HttpTransport:
     ) -> None:
         self._messages = messages
         self._generator = generator
+        self._connections = connections
         self._pool: HttpPool[Delivery] = HttpPool(endpoint, connections, self._answered, generator.free)
 
     async def open(self) -> None:
+        _require_files(self._connections)
         if not await self._pool.open():
             raise InvalidInput(f"url: the service cannot be reached: {self._pool.failure}", field="url")
 
@@ -51,6 +55,19 @@ class HttpTransport:
 
     def _answered(self, delivery: Delivery, answer: Answer) -> None:
         self._generator.judged(delivery, judge(answer, len(delivery.events)))
+
+
+def _require_files(connections: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + _OTHER_FILES
+    if needed > hard:
+        raise InvalidInput(
+            f"connections: this machine lets a process open {hard} files (ulimit -Hn)",
+            field="connections",
+            value=connections,
+        )
+    if needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 _DELIVERED = Verdict(Fate.ACKNOWLEDGED, "delivered", accepted=1)

@@ -42,6 +42,10 @@ class Truth:
         """What may be in the count at most: certain, on its way, or of unknown fate."""
         return self._sum(space, until, self._ledger.is_possible)
 
+    def events_of(self, space: int) -> float:
+        """How many messages its DPUs have sent so far, about."""
+        return len(self._ledger) * len(self._site.dpus_of(space)) / self._site.dpus
+
     def _sum(self, space: int, until: int, counts: Callable[[int], bool]) -> Flow:
         times, directions, step = self._ledger.times, self._ledger.directions, self._site.dpus
         towards = [0, 0]  # the DPUs that hang inside, and those outside
