@@ -43,9 +43,9 @@ class Report:
 
 
 def report(
-    plan: Plan, conduct: Conduct, tally: Tally, ledger: Ledger, generator: Generator
+    plan: Plan, conduct: Conduct, tally: Tally, ledger: Ledger, generator: Generator, *, settles: bool
 ) -> dict[str, Any]:
-    """The document of a run, without the counts."""
+    """The document of a run, without the counts. `settles`: events are stored some time after the acknowledgement."""
     return {
         "plan": _plan(plan) | {"retry": conduct.retry, "timeout": conduct.timeout},
         "started_at": generator.start / 1e6,
@@ -58,7 +58,7 @@ def report(
             "by_answer": dict(tally.requests.most_common()),
         },
         "events_stored": ledger.distinct,
-        "receipts_agree": _receipts_agree(tally, ledger),
+        "receipts_agree": None if settles else _receipts_agree(tally, ledger),
         "per_second": _per_second(plan, tally),
         "response_time_ms": tally.response.summary(),
         "service_time_ms": tally.service.summary(),
