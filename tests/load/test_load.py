@@ -99,9 +99,13 @@ async def test_receipts_that_call_a_duplicate_accepted_are_found_out() -> None:
 
     async with serving(Faults(receipt=boasting)) as service:
         report = await loaded(service, Plan(40, (Phase(1, 200),), duplicates=0.2))
+        later = await loaded(service, Plan(40, (Phase(1, 50),), duplicates=0.2), audit=Audit(settle=5))
     assert report.document["counts"]["afterwards"]["wrong"] == 0
     assert report.document["receipts_agree"] is False
     assert not report.right
+    # Where events are stored some time after the receipt, it cannot know of duplicates.
+    assert later.document["receipts_agree"] is None
+    assert later.right
 
 
 async def test_a_stall_counts_for_all_who_would_have_come_meanwhile() -> None:

@@ -67,7 +67,7 @@ async def run_load(
             baseline = await Baseline.ask(site, counts)
             auditor = Auditor(audit, site, plan, run.truth, run.generator, counts, baseline)
         await run.go(run.transport(target, endpoint), auditor, progress)
-        settles = target.kafka_servers is not None or (audit is not None and audit.settle > 0)
+        settles = audit is not None and audit.settle > 0
         document = report(plan, conduct, run.tally, run.ledger, run.generator, settles=settles)
         document["counts"] = None
         if auditor is not None:
