@@ -26,11 +26,13 @@ from occupancy.api import (
     summaries,
 )
 from occupancy.api.body_limit import BodyLimit
+from occupancy.api.freshness import Freshness
 from occupancy.api.gate import Gate
 from occupancy.api.hot_path import HotPath
 from occupancy.api.known_parameters import only_known_parameters
 from occupancy.database import DEFAULT_ORGANIZATION, Database, topology_engine
 from occupancy.ingest.intake import Intake
+from occupancy.reading.database import read_database
 from occupancy.refresh import Refresher
 from occupancy.settings import Settings
 from occupancy.topology import Topology
@@ -71,6 +73,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
             app.state.intake = await stack.enter_async_context(Intake.open(database_url, settings))
             if settings.refresh == "auto":
                 await stack.enter_async_context(_refreshing(database_url, settings))
+            app.state.reads = await stack.enter_async_context(read_database(database, database_url, settings))
             yield
 
     app = FastAPI(
@@ -83,6 +86,8 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     problems.install(app)
     app.add_middleware(HotPath, method="POST", path="/v1/events", endpoint=events.ingest)
     app.add_middleware(BodyLimit, most=settings.max_body_bytes, most_together=settings.max_bytes_waiting)
+    if settings.read_database_url is not None:
+        app.add_middleware(Freshness)
     # Added last, so asked first: nothing is read of a request that may not come in.
     app.add_middleware(Gate, settings=settings)
 

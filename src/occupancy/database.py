@@ -1,4 +1,4 @@
-"""The hot paths: storing events and asking for counts, one SQL function each, no ORM."""
+"""The hot path of ingest, and what every other module asks the database through; no ORM."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import accumulate
 from typing import Any, cast
 from uuid import UUID
@@ -16,14 +15,14 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from occupancy import schema
-from occupancy.errors import Busy, DatabaseUnavailable, UnknownReference
+from occupancy.errors import Busy, DatabaseUnavailable
 from occupancy.parse import Events, Parsed, Rejected, joined, payload_json
 
 DEFAULT_ORGANIZATION = 1
 
 _log = logging.getLogger(__name__)
 
-_UNREACHABLE = (
+UNREACHABLE = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
@@ -35,25 +34,9 @@ _SERVER_SETTINGS = {
     # A process that freezes inside a transaction must not hold up the refresher's barrier, or other changes, for ever.
     "idle_in_transaction_session_timeout": "10s",
 }
+_READ_ONLY = {"default_transaction_read_only": "on"}
 # How many seconds a request waits for a connection: others wait behind it in memory.
 _PATIENCE = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many people are in a space at an instant, and what the number rests on (times are aware, UTC)."""
-
-    space_id: str
-    at: datetime
-    count: int
-    net: int
-    entries: int
-    exits: int
-    since: datetime | None
-    last_crossing: datetime | None
-    aggregated_until: datetime | None
-    aggregated_crossings: int
-    tail_crossings: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +78,28 @@ class Database:
 
     @classmethod
     async def connect(
-        cls, url: str, connections: int = 8, *, time_limit: float = 60, **session: str
+        cls,
+        url: str,
+        connections: int = 8,
+        *,
+        time_limit: float = 60,
+        read_only: bool = False,
+        **session: str,
     ) -> Database:
         """Open a pool on the TimescaleDB at `url`; a statement may take `time_limit` seconds.
 
-        `session` are PostgreSQL settings of its connections. Raises DatabaseUnavailable if it cannot be reached.
+        `session` are PostgreSQL settings of its connections. `read_only`: nothing can be written, and it connects when
+        it is first asked, not here. Raises DatabaseUnavailable if it cannot be reached.
         """
         try:
             pool = await asyncpg.create_pool(
                 url,
-                min_size=1,
+                min_size=0 if read_only else 1,
                 max_size=connections,
                 command_timeout=time_limit,
-                server_settings=_SERVER_SETTINGS | session,
+                server_settings=_SERVER_SETTINGS | (_READ_ONLY if read_only else {}) | session,
             )
-        except (*_UNREACHABLE, TimeoutError, asyncpg.PostgresError, ValueError) as error:
+        except (*UNREACHABLE, TimeoutError, asyncpg.PostgresError, ValueError) as error:
             # a ValueError: the URL is none
             raise DatabaseUnavailable(f"the database cannot be reached: {error}") from error
         return cls(pool)
@@ -130,7 +120,7 @@ class Database:
         # before the others: a TimeoutError is an OSError
         except TimeoutError as error:
             raise Busy("the database did not answer in time") from error
-        except _UNREACHABLE as error:
+        except UNREACHABLE as error:
             # Where the database is concerns the log, not whoever asks.
             _log.warning("the database cannot be reached: %s", error)
             raise DatabaseUnavailable("the database cannot be reached") from error
@@ -150,84 +140,6 @@ class Database:
                 return await store(connection, organization, parsed)
             async with connection.transaction():
                 return await store(connection, organization, parsed)
-
-    async def count_at(self, organization: int, space_id: str, at: datetime) -> Count | None:
-        """The count of a space at an instant (aware datetime), None if there is no such space."""
-        async with self.connection() as connection:
-            row = await connection.fetchrow(
-                """
-                SELECT space.space_id, answer.*
-                FROM occupancy.space
-                CROSS JOIN LATERAL occupancy.count_at(space.id, $3) AS answer
-                WHERE space.organization = $1 AND space.space_id = $2
-                """,
-                organization,
-                space_id,
-                at,
-            )
-        return None if row is None else _count(row, at)
-
-    async def counts_at(self, organization: int, space_ids: Sequence[str], at: datetime) -> list[Count]:
-        """The counts of many spaces at one instant, from one snapshot, in the order asked for.
-
-        Raises UnknownReference for a space that does not exist.
-        """
-        async with self.connection() as connection:
-            rows = await connection.fetch(
-                """
-                SELECT space.space_id, answer.*
-                FROM unnest($2::text[]) WITH ORDINALITY AS wanted (space_id, place)
-                JOIN occupancy.space ON space.organization = $1 AND space.space_id = wanted.space_id
-                CROSS JOIN LATERAL occupancy.count_at(space.id, $3) AS answer
-                ORDER BY wanted.place
-                """,
-                organization,
-                list(space_ids),
-                at,
-            )
-        missing = set(space_ids) - {row["space_id"] for row in rows}
-        if missing:
-            unknown = min(missing)
-            raise UnknownReference(f"there is no space {unknown!r}", field="space_id", value=unknown)
-        return [_count(row, at) for row in rows]
-
-    async def counts_below(
-        self, organization: int, parent_id: str | None, after: str, limit: int, at: datetime
-    ) -> list[Count]:
-        """The counts of the children of a space, or of all spaces: those with an id after `after`, at most `limit`.
-
-        Raises UnknownReference where there is no such parent.
-        """
-        async with self.connection() as connection:
-            if parent_id is not None and not await connection.fetchval(
-                "SELECT EXISTS (SELECT FROM occupancy.space WHERE organization = $1 AND space_id = $2)",
-                organization,
-                parent_id,
-            ):
-                raise UnknownReference(f"there is no space {parent_id!r}", field="parent_id", value=parent_id)
-            rows = await connection.fetch(
-                """
-                SELECT page.space_id, answer.*
-                FROM (
-                  SELECT space.id, space.space_id
-                  FROM occupancy.space
-                  LEFT JOIN occupancy.space AS parent ON parent.id = space.parent
-                  WHERE space.organization = $1
-                    AND ($2::text IS NULL OR parent.space_id = $2)
-                    AND space.space_id > $3
-                  ORDER BY space.space_id
-                  LIMIT $4
-                ) AS page
-                CROSS JOIN LATERAL occupancy.count_at(page.id, $5) AS answer
-                ORDER BY page.space_id
-                """,
-                organization,
-                parent_id,
-                after,
-                limit,
-                at,
-            )
-        return [_count(row, at) for row in rows]
 
     async def refresh_state(self) -> RefreshState:
         """How far the aggregates are behind now."""
@@ -321,22 +233,4 @@ def _result(parsed: Parsed, leftover: list[tuple[int, str, str]]) -> Ingested:
         duplicates=len(duplicates),
         rejected=sorted([*parsed.rejected, *refused], key=lambda event: event.index),
         duplicate_indexes=duplicates,
-    )
-
-
-def _count(row: asyncpg.Record, at: datetime) -> Count:
-    until = row["aggregated_until"]
-    return Count(
-        space_id=row["space_id"],
-        at=at,
-        count=row["count"],
-        net=row["net"],
-        entries=row["entries"],
-        exits=row["exits"],
-        since=row["since"],
-        last_crossing=row["last_crossing"],
-        # The driver's word for -infinity: nothing is aggregated yet.
-        aggregated_until=None if until is None or until.year == 1 else until,
-        aggregated_crossings=row["aggregated_crossings"],
-        tail_crossings=row["tail_crossings"],
     )

@@ -137,6 +137,14 @@ class MessagesLost(OccupancyError):
     title = "Messages lost"
 
 
+class ReplicaUnusable(OccupancyError):
+    """The replica cannot answer a read now, and the primary may not be asked in its place."""
+
+    status = 503
+    type = "replica-unusable"
+    title = "Replica unusable"
+
+
 # Constraints that callers can break: name, in the words of sql/, to the error and the field it is about.
 _CONSTRAINTS: dict[str, tuple[type[OccupancyError], str, str]] = {
     "space_is_not_inside_itself": (InvalidInput, "parent_id", "a space cannot be inside itself"),

@@ -30,6 +30,27 @@ class Settings(BaseSettings):
     database_connections: int = Field(
         default=8, ge=1, description="Connections for counts and history, per process."
     )
+    read_database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL URL of a streaming replica of database_url, which reads are answered by. Several hosts "
+        "in it: the first one that takes a connection.",
+    )
+    read_connections: int = Field(default=8, ge=1, description="Connections to the replica, per process.")
+    read_wait: timedelta = Field(
+        default=timedelta(milliseconds=200),
+        ge=timedelta(0),
+        description="How long a read with Occupancy-Position waits for the replica to get there.",
+    )
+    read_max_lag: timedelta = Field(
+        default=timedelta(seconds=30),
+        gt=timedelta(0),
+        description="A replica that is further behind answers nothing.",
+    )
+    read_fallback: Literal["primary", "none"] = Field(
+        default="primary",
+        description="Who answers what the replica cannot; none: nobody (503), so that its readers do not all turn to "
+        "the primary.",
+    )
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; loopback only without api_key.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")

@@ -9,10 +9,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
+from occupancy import counts
+from occupancy.api.dependencies import ReadsOfRequest
 from occupancy.api.pagination import decode_cursor, encode_cursor
 from occupancy.api.selection import MOST_SPACES, SpaceIdsQuery, space_ids
 from occupancy.api.times import AtQuery, ZoneQuery, instant, zone
-from occupancy.database import DEFAULT_ORGANIZATION, Count, Database
+from occupancy.counts import Count
+from occupancy.database import DEFAULT_ORGANIZATION
 from occupancy.errors import InvalidInput, NotFound
 from occupancy.topology.values import Id
 
@@ -59,13 +62,16 @@ def _answer(count: Count, tz: tzinfo) -> CountAnswer:
 
 @router.get("/spaces/{space_id}/count")
 async def count_at(
-    request: Request, space_id: Annotated[Id, Path()], at: AtQuery = None, tz: ZoneQuery = None
+    request: Request,
+    reads: ReadsOfRequest,
+    space_id: Annotated[Id, Path()],
+    at: AtQuery = None,
+    tz: ZoneQuery = None,
 ) -> CountAnswer:
     """How many people were in the space at the instant."""
-    database: Database = request.app.state.database
     when = instant(at, "at", request.app.state.settings.max_clock_skew)
     answered_in = zone(tz)
-    count = await database.count_at(DEFAULT_ORGANIZATION, space_id, when)
+    count = await counts.count_at(reads, DEFAULT_ORGANIZATION, space_id, when)
     if count is None:
         raise NotFound(f"there is no space {space_id!r}", field="space_id", value=space_id)
     return _answer(count, answered_in)
@@ -74,6 +80,7 @@ async def count_at(
 @router.get("/counts")
 async def counts_at(
     request: Request,
+    reads: ReadsOfRequest,
     at: AtQuery = None,
     space_id: SpaceIdsQuery = None,
     parent_id: Annotated[Id | None, Query(description="The children of this space.")] = None,
@@ -84,23 +91,22 @@ async def counts_at(
     ] = None,
 ) -> CountsAnswer:
     """The counts of many spaces at one instant: the named ones, the children of one, or all, page by page."""
-    database: Database = request.app.state.database
     when = instant(at, "at", request.app.state.settings.max_clock_skew)
     answered_in = zone(tz)
     if space_id is not None:
         wanted = space_ids(space_id)
         if parent_id is not None:
             raise InvalidInput("give space_id or parent_id, not both", field="parent_id", value=parent_id)
-        counts = await database.counts_at(DEFAULT_ORGANIZATION, wanted, when)
+        found = await counts.counts_at(reads, DEFAULT_ORGANIZATION, wanted, when)
         return CountsAnswer(
             at=when.astimezone(answered_in),
-            items=[_answer(count, answered_in) for count in counts],
+            items=[_answer(count, answered_in) for count in found],
             next=None,
         )
     after = "" if cursor is None else decode_cursor(cursor)
-    counts = await database.counts_below(DEFAULT_ORGANIZATION, parent_id, after, limit + 1, when)
-    page = counts[:limit]
-    more = encode_cursor(page[-1].space_id) if len(counts) > limit else None
+    found = await counts.counts_below(reads, DEFAULT_ORGANIZATION, parent_id, after, limit + 1, when)
+    page = found[:limit]
+    more = encode_cursor(page[-1].space_id) if len(found) > limit else None
     return CountsAnswer(
         at=when.astimezone(answered_in), items=[_answer(count, answered_in) for count in page], next=more
     )

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from occupancy.api.dependencies import ReadsOfRequest
 from occupancy.api.dpus import DpuIdPath
 from occupancy.api.formats import FILES, WantedFormat, streamed
 from occupancy.api.pagination import (
@@ -22,7 +23,7 @@ from occupancy.api.pagination import (
 )
 from occupancy.api.spaces import SpaceIdPath
 from occupancy.api.times import EndQuery, StartQuery, ZoneQuery, time_range, zone
-from occupancy.database import DEFAULT_ORGANIZATION, Database
+from occupancy.database import DEFAULT_ORGANIZATION
 from occupancy.export.columns import EVENTS_OF_DPU, EVENTS_OF_SPACE
 from occupancy.export.pages import rows_of_dpu, rows_of_space
 from occupancy.history.events import (
@@ -65,6 +66,7 @@ class EventOfSpace(EventOfDpu):
 async def list_events_of_space(
     *,
     request: Request,
+    reads: ReadsOfRequest,
     space_id: SpaceIdPath,
     start: StartQuery,
     end: EndQuery = None,
@@ -75,12 +77,11 @@ async def list_events_of_space(
     file_format: WantedFormat,
 ) -> Page[EventOfSpace] | Response:
     """The crossings that touched the count of the space, as its doorways and DPUs are declared now."""
-    database: Database = request.app.state.database
     question = _question(request, start, end, order)
     answered_in = zone(tz)
     after = None if cursor is None else _key(cursor)
-    space = await find_space(database, DEFAULT_ORGANIZATION, space_id)
-    events = events_of_space(database, space.id, question)
+    space = await find_space(reads, DEFAULT_ORGANIZATION, space_id)
+    events = events_of_space(reads, space.id, question)
     if file_format is not None:
         rows = rows_of_space(space_id, events, after)
         return await streamed(file_format, EVENTS_OF_SPACE, answered_in, rows)
@@ -91,6 +92,7 @@ async def list_events_of_space(
 async def list_events_of_dpu(
     *,
     request: Request,
+    reads: ReadsOfRequest,
     dpu_id: DpuIdPath,
     start: StartQuery,
     end: EndQuery = None,
@@ -101,12 +103,11 @@ async def list_events_of_dpu(
     file_format: WantedFormat,
 ) -> Page[EventOfDpu] | Response:
     """The crossings that the DPU reported, whether or not they count anywhere."""
-    database: Database = request.app.state.database
     question = _question(request, start, end, order)
     answered_in = zone(tz)
     after = None if cursor is None else _key(cursor)
-    dpu = await find_dpu(database, DEFAULT_ORGANIZATION, dpu_id)
-    events = events_of_dpu(database, dpu, question)
+    dpu = await find_dpu(reads, DEFAULT_ORGANIZATION, dpu_id)
+    events = events_of_dpu(reads, dpu, question)
     if file_format is not None:
         return await streamed(file_format, EVENTS_OF_DPU, answered_in, rows_of_dpu(events, after))
     return _page(await events(after, limit + 1), limit, answered_in, EventOfDpu)

@@ -17,6 +17,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from occupancy.database import Database, Ingested
+from occupancy.reading import figures
 
 router = APIRouter(tags=["operation"])
 
@@ -57,6 +58,9 @@ async def metrics(request: Request) -> Response:
     _horizon_age.set(state.horizon_age)
     _stale_marks.set(state.stale_marks)
     _refresh_age.set(state.refresh_age)
+    replication = request.app.state.reads.replication
+    if replication is not None:
+        figures.show_replica(replication.replica)
     return Response(generate_latest(_registry()), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import Query
 
-from occupancy.database import DEFAULT_ORGANIZATION, Database
+from occupancy.database import DEFAULT_ORGANIZATION
 from occupancy.errors import InvalidInput
 from occupancy.history.spaces import Scope, require_scope
+from occupancy.reader import Reader
 
 MOST_SPACES = 1000
 
@@ -33,7 +34,7 @@ def space_ids(given: list[str]) -> list[str]:
     return unique
 
 
-async def scope_of(database: Database, given: list[str] | None, parent_id: str | None) -> Scope:
+async def scope_of(reader: Reader, given: list[str] | None, parent_id: str | None) -> Scope:
     """The named spaces, or a space and all below it, or all.
 
     Raises UnknownReference where there is no such space, InvalidInput where both are given.
@@ -41,5 +42,5 @@ async def scope_of(database: Database, given: list[str] | None, parent_id: str |
     if given is not None and parent_id is not None:
         raise InvalidInput("give space_id or parent_id, not both", field="parent_id", value=parent_id)
     scope = Scope(DEFAULT_ORGANIZATION, None if given is None else space_ids(given), parent_id)
-    await require_scope(database, scope)
+    await require_scope(reader, scope)
     return scope

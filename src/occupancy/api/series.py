@@ -9,12 +9,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from occupancy.api.dependencies import ReadsOfRequest
 from occupancy.api.formats import FILES, WantedFormat, streamed
 from occupancy.api.pagination import CursorQuery, cursor_of_another_list, decode_cursor, encode_cursor
 from occupancy.api.selection import SpaceIdsQuery, scope_of
 from occupancy.api.spaces import SpaceIdPath
 from occupancy.api.times import EndQuery, HoursQuery, StartQuery, time_range, zone
-from occupancy.database import DEFAULT_ORGANIZATION, Database
+from occupancy.database import DEFAULT_ORGANIZATION
 from occupancy.export.columns import SERIES
 from occupancy.export.pages import series_rows
 from occupancy.history.series import Course, Position, SeriesQuestion, series_page
@@ -116,6 +117,7 @@ def course_values(course: Course, tz: tzinfo) -> dict[str, Any]:
 async def series_of_space(
     *,
     request: Request,
+    reads: ReadsOfRequest,
     space_id: SpaceIdPath,
     start: SeriesStartQuery,
     end: SeriesEndQuery = None,
@@ -133,12 +135,11 @@ async def series_of_space(
     question = _question(request, start, end, interval, tz, hours)
     answered_in = zone(tz)
     at = None if cursor is None else _position(cursor, question, space_id)
-    database: Database = request.app.state.database
-    space = await find_space(database, DEFAULT_ORGANIZATION, space_id)
+    space = await find_space(reads, DEFAULT_ORGANIZATION, space_id)
     scope = Scope(DEFAULT_ORGANIZATION, [space_id])
     if file_format is not None:
-        return await streamed(file_format, SERIES, answered_in, series_rows(database, scope, question, at))
-    page = await series_page(database, scope, question, at, limit)
+        return await streamed(file_format, SERIES, answered_in, series_rows(reads, scope, question, at))
+    page = await series_page(reads, scope, question, at, limit)
     return SeriesAnswer(
         space_id=space_id,
         interval=interval,
@@ -152,6 +153,7 @@ async def series_of_space(
 async def series_of_many(
     *,
     request: Request,
+    reads: ReadsOfRequest,
     space_id: SpaceIdsQuery = None,
     parent_id: Annotated[Id | None, Query(description="This space and all below it.")] = None,
     start: SeriesStartQuery,
@@ -170,11 +172,10 @@ async def series_of_many(
     question = _question(request, start, end, interval, tz, hours)
     answered_in = zone(tz)
     at = None if cursor is None else _position(cursor, question)
-    database: Database = request.app.state.database
-    scope = await scope_of(database, space_id, parent_id)
+    scope = await scope_of(reads, space_id, parent_id)
     if file_format is not None:
-        return await streamed(file_format, SERIES, answered_in, series_rows(database, scope, question, at))
-    page = await series_page(database, scope, question, at, limit)
+        return await streamed(file_format, SERIES, answered_in, series_rows(reads, scope, question, at))
+    page = await series_page(reads, scope, question, at, limit)
     return ManySeriesAnswer(
         interval=interval,
         time_zone=tz,

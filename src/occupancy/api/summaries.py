@@ -9,11 +9,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
+from occupancy.api.dependencies import ReadsOfRequest
 from occupancy.api.selection import SpaceIdsQuery, scope_of
 from occupancy.api.series import CalendarQuery, CourseOfSpaceAnswer, course_values
 from occupancy.api.spaces import SpaceIdPath
 from occupancy.api.times import EndQuery, HoursQuery, StartQuery, ZoneQuery, time_range, zone
-from occupancy.database import DEFAULT_ORGANIZATION, Database
+from occupancy.database import DEFAULT_ORGANIZATION
 from occupancy.errors import InvalidInput
 from occupancy.history.spaces import find_space
 from occupancy.history.summaries import RangeQuestion, Rank, entries_by_doorway, profile, rank, top
@@ -84,6 +85,7 @@ class EntriesByDoorwayAnswer(BaseModel):
 @router.get("/spaces/{space_id}/profile")
 async def profile_of_space(
     request: Request,
+    reads: ReadsOfRequest,
     space_id: SpaceIdPath,
     start: StartQuery,
     end: EndQuery = None,
@@ -100,9 +102,8 @@ async def profile_of_space(
             f"start is more than {_LONGEST_PROFILE.days} days before end", field="start", value=start
         )
     answered_in = zone(tz)
-    database: Database = request.app.state.database
-    space = await find_space(database, DEFAULT_ORGANIZATION, space_id)
-    hours_of_week = await profile(database, space.id, RangeQuestion(since, until, tz, hours))
+    space = await find_space(reads, DEFAULT_ORGANIZATION, space_id)
+    hours_of_week = await profile(reads, space.id, RangeQuestion(since, until, tz, hours))
     return ProfileAnswer(
         space_id=space_id,
         start=since.astimezone(answered_in),
@@ -116,6 +117,7 @@ async def profile_of_space(
 async def top_spaces(
     *,
     request: Request,
+    reads: ReadsOfRequest,
     by: Annotated[
         Rank, Query(description="What to rank by: of the count, or of it over the capacity; or entries.")
     ] = "peak",
@@ -135,9 +137,8 @@ async def top_spaces(
     """The spaces with the highest values over the whole range; those without the value are left out."""
     since, until = time_range(start, end, request.app.state.settings.max_clock_skew)
     answered_in = zone(tz)
-    database: Database = request.app.state.database
-    scope = await scope_of(database, space_id, parent_id)
-    courses = await top(database, scope, RangeQuestion(since, until, tz, hours), by, limit)
+    scope = await scope_of(reads, space_id, parent_id)
+    courses = await top(reads, scope, RangeQuestion(since, until, tz, hours), by, limit)
     return TopAnswer(
         by=by,
         start=since.astimezone(answered_in),
@@ -153,7 +154,12 @@ async def top_spaces(
 
 @router.get("/spaces/{space_id}/entries-by-doorway")
 async def entries_of_doorways(
-    request: Request, space_id: SpaceIdPath, start: StartQuery, end: EndQuery = None, tz: ZoneQuery = None
+    request: Request,
+    reads: ReadsOfRequest,
+    space_id: SpaceIdPath,
+    start: StartQuery,
+    end: EndQuery = None,
+    tz: ZoneQuery = None,
 ) -> EntriesByDoorwayAnswer:
     """How many walked into and out of the space through each of its doorways, from the single crossings.
 
@@ -161,9 +167,8 @@ async def entries_of_doorways(
     """
     since, until = time_range(start, end, request.app.state.settings.max_clock_skew)
     answered_in = zone(tz)
-    database: Database = request.app.state.database
-    space = await find_space(database, DEFAULT_ORGANIZATION, space_id)
-    flows = await entries_by_doorway(database, space.id, since, until)
+    space = await find_space(reads, DEFAULT_ORGANIZATION, space_id)
+    flows = await entries_by_doorway(reads, space.id, since, until)
     return EntriesByDoorwayAnswer(
         space_id=space_id,
         start=since.astimezone(answered_in),

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from occupancy.database import Database
 from occupancy.export.columns import EVENTS_OF_DPU, EVENTS_OF_SPACE, SERIES, Row
 from occupancy.history.events import EventKey, EventPage, all_pages
 from occupancy.history.series import Position, SeriesQuestion, series_pages
 from occupancy.history.spaces import Scope
+from occupancy.reader import Reader
 
 ROWS_PER_PAGE = 10_000
 
 
 async def series_rows(
-    database: Database, scope: Scope, question: SeriesQuestion, at: Position | None = None
+    reader: Reader, scope: Scope, question: SeriesQuestion, at: Position | None = None
 ) -> AsyncIterator[list[Row]]:
     """The rows of SERIES from a position on."""
-    async for courses in series_pages(database, scope, question, at, ROWS_PER_PAGE):
+    async for courses in series_pages(reader, scope, question, at, ROWS_PER_PAGE):
         yield SERIES.rows(courses)
 
 

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 import asyncpg
 
-from occupancy.database import Database
 from occupancy.errors import NotFound
+from occupancy.reader import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,9 @@ EventPage: TypeAlias = Callable[[EventKey | None, int], Awaitable[list[Event]]]
 """The first crossings behind a key (None: from the start), at most so many."""
 
 
-async def find_dpu(database: Database, organization: int, dpu_id: str) -> int:
+async def find_dpu(reader: Reader, organization: int, dpu_id: str) -> int:
     """The number of the DPU of that id. Raises NotFound if there is none."""
-    async with database.connection() as connection:
+    async with reader.connection() as connection:
         number: int | None = await connection.fetchval(
             "SELECT id FROM occupancy.dpu WHERE organization = $1 AND dpu_id = $2", organization, dpu_id
         )
@@ -68,11 +68,11 @@ async def find_dpu(database: Database, organization: int, dpu_id: str) -> int:
     return number
 
 
-def events_of_space(database: Database, space: int, question: EventsQuestion) -> EventPage:
+def events_of_space(reader: Reader, space: int, question: EventsQuestion) -> EventPage:
     """The crossings that touched the count of a space (its number), page by page."""
 
     async def page(after: EventKey | None, most: int) -> list[Event]:
-        async with database.connection() as connection:
+        async with reader.connection() as connection:
             rows = await connection.fetch(
                 f"""
                 SELECT event.*, dpu.dpu_id, doorway.doorway_id
@@ -93,12 +93,12 @@ def events_of_space(database: Database, space: int, question: EventsQuestion) ->
     return page
 
 
-def events_of_dpu(database: Database, dpu: int, question: EventsQuestion) -> EventPage:
+def events_of_dpu(reader: Reader, dpu: int, question: EventsQuestion) -> EventPage:
     """The crossings that a DPU (its number) reported, page by page."""
 
     async def page(after: EventKey | None, most: int) -> list[Event]:
         time, _, seq = _values(after)
-        async with database.connection() as connection:
+        async with reader.connection() as connection:
             rows = await connection.fetch(
                 f"""
                 SELECT event.*, dpu.dpu_id, doorway.doorway_id

@@ -8,10 +8,10 @@ from datetime import datetime
 
 import asyncpg
 
-from occupancy.database import Database
 from occupancy.history.faults import naming
 from occupancy.history.interval import sql_interval
 from occupancy.history.spaces import Scope, Space, spaces_from
+from occupancy.reader import Reader, Statements
 
 # More in one statement gain nothing.
 _MOST_SPACES = 500
@@ -73,7 +73,7 @@ class SeriesPage:
 
 
 async def series_page(
-    database: Database, scope: Scope, question: SeriesQuestion, at: Position | None, most: int
+    reader: Reader, scope: Scope, question: SeriesQuestion, at: Position | None, most: int
 ) -> SeriesPage:
     """The buckets of the spaces of a scope from a position on, at most `most`: many spaces, or a part of one.
 
@@ -84,7 +84,7 @@ async def series_page(
     given = {"interval": question.interval, "hours": question.hours, "tz": question.tz}
     from_id = "" if at is None else at.space_id
     with naming(given):
-        async with database.connection() as connection:
+        async with reader.connection() as connection:
             spaces = await spaces_from(connection, scope, from_id, _MOST_SPACES + 1)
             if not spaces:
                 return SeriesPage([], None)
@@ -101,11 +101,11 @@ async def series_page(
 
 
 async def series_pages(
-    database: Database, scope: Scope, question: SeriesQuestion, at: Position | None, most: int
+    reader: Reader, scope: Scope, question: SeriesQuestion, at: Position | None, most: int
 ) -> AsyncIterator[list[Course]]:
     """All buckets from a position on, a page at a time; between two pages no connection is held."""
     while True:
-        page = await series_page(database, scope, question, at, most)
+        page = await series_page(reader, scope, question, at, most)
         yield page.items
         if page.next is None:
             return
@@ -115,9 +115,7 @@ async def series_pages(
 class _Page:
     """The statements of one page."""
 
-    def __init__(
-        self, connection: asyncpg.Connection, question: SeriesQuestion, width: str, most: int
-    ) -> None:
+    def __init__(self, connection: Statements, question: SeriesQuestion, width: str, most: int) -> None:
         self._connection = connection
         self._question = question
         self._width = width

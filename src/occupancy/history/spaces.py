@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from occupancy.database import Database
 from occupancy.errors import NotFound, UnknownReference
+from occupancy.reader import Reader, Statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Scope:
     parent_id: str | None = None
 
 
-async def find_space(database: Database, organization: int, space_id: str) -> Space:
+async def find_space(reader: Reader, organization: int, space_id: str) -> Space:
     """The space of that id. Raises NotFound if there is none."""
-    async with database.connection() as connection:
+    async with reader.connection() as connection:
         row = await connection.fetchrow(
             "SELECT id, space_id, time_zone FROM occupancy.space WHERE organization = $1 AND space_id = $2",
             organization,
@@ -42,11 +42,11 @@ async def find_space(database: Database, organization: int, space_id: str) -> Sp
     return _space(row)
 
 
-async def require_scope(database: Database, scope: Scope) -> None:
+async def require_scope(reader: Reader, scope: Scope) -> None:
     """Raise UnknownReference where the scope names a space that does not exist."""
     field = "parent_id" if scope.space_ids is None else "space_id"
     named = [scope.parent_id] if scope.space_ids is None else scope.space_ids
-    async with database.connection() as connection:
+    async with reader.connection() as connection:
         unknown = await connection.fetchval(
             """
             SELECT min(wanted.space_id)
@@ -61,7 +61,7 @@ async def require_scope(database: Database, scope: Scope) -> None:
         raise UnknownReference(f"there is no space {unknown!r}", field=field, value=unknown)
 
 
-async def spaces_from(connection: asyncpg.Connection, scope: Scope, from_id: str, limit: int) -> list[Space]:
+async def spaces_from(connection: Statements, scope: Scope, from_id: str, limit: int) -> list[Space]:
     """The spaces of the scope with ids from `from_id` on, in the order of their ids, at most `limit`."""
     rows = await connection.fetch(
         """

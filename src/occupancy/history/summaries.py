@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from occupancy.database import Database
 from occupancy.history.faults import naming
 from occupancy.history.series import Course
 from occupancy.history.spaces import Scope, spaces_from
+from occupancy.reader import Reader
 
 Rank: TypeAlias = Literal["peak", "mean", "utilization", "peak_utilization", "entries"]
 
@@ -52,10 +52,10 @@ class DoorwayFlow:
     exits: int
 
 
-async def profile(database: Database, space: int, question: RangeQuestion) -> list[TypicalHour]:
+async def profile(reader: Reader, space: int, question: RangeQuestion) -> list[TypicalHour]:
     """The typical week of a space (its number), by weekday and hour. Raises InvalidInput for hours or a zone."""
     with naming(_given(question), interval="start"):
-        async with database.connection() as connection:
+        async with reader.connection() as connection:
             rows = await connection.fetch(
                 "SELECT * FROM occupancy.profile($1, $2, $3, $4, $5) ORDER BY weekday, hour",
                 space,
@@ -67,7 +67,7 @@ async def profile(database: Database, space: int, question: RangeQuestion) -> li
     return [TypicalHour(*row) for row in rows]
 
 
-async def top(database: Database, scope: Scope, question: RangeQuestion, by: Rank, most: int) -> list[Course]:
+async def top(reader: Reader, scope: Scope, question: RangeQuestion, by: Rank, most: int) -> list[Course]:
     """The spaces of the scope with the highest values, at most `most`; equal ones in the order of their ids.
 
     Spaces without the value (no capacity, or never open) are left out. Raises InvalidInput for hours or a zone.
@@ -76,7 +76,7 @@ async def top(database: Database, scope: Scope, question: RangeQuestion, by: Ran
     from_id = ""
     while True:
         with naming(_given(question), interval="start"):
-            async with database.connection() as connection:
+            async with reader.connection() as connection:
                 spaces = await spaces_from(connection, scope, from_id, _SPACES_AT_ONCE + 1)
                 rows = await connection.fetch(
                     """
@@ -106,15 +106,13 @@ def rank(course: Course, by: Rank) -> float | None:
     return value
 
 
-async def entries_by_doorway(
-    database: Database, space: int, start: datetime, end: datetime
-) -> list[DoorwayFlow]:
+async def entries_by_doorway(reader: Reader, space: int, start: datetime, end: datetime) -> list[DoorwayFlow]:
     """Entries into and exits from a space (its number) in [start, end), by the ids of its doorways.
 
     Raises InvalidInput where crossings of the range are no longer stored.
     """
     with naming({"start": _rfc3339(start)}):
-        async with database.connection() as connection:
+        async with reader.connection() as connection:
             rows = await connection.fetch(
                 """
                 SELECT doorway.doorway_id, flow.entries, flow.exits
