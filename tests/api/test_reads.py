@@ -19,7 +19,7 @@ from tests.conftest import KEY
 
 COUNT = "/v1/spaces/house/count"
 RANGE = {"start": f"{SPRING}T00:00:00Z", "end": f"{AUTUMN}T12:00:00Z"}
-READS = (
+READS: tuple[tuple[str, dict[str, str]], ...] = (
     (COUNT, {}),
     ("/v1/counts", {}),
     ("/v1/spaces/house/series", RANGE | {"interval": "1d"}),

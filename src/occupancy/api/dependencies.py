@@ -6,6 +6,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Header, Request
 
+from occupancy.api.freshness import tell_of
 from occupancy.reading.database import LATEST, ReadDatabase
 from occupancy.reading.position import HEADER
 from occupancy.reading.reads import Reads
@@ -17,7 +18,7 @@ def topology(request: Request) -> Topology:
     return cast(Topology, request.app.state.topology)
 
 
-def reads(
+async def reads(
     request: Request,
     position: Annotated[
         list[str] | None,
@@ -32,7 +33,7 @@ def reads(
     """The reads of this request; api/freshness.py says in its answer how fresh they were."""
     database: ReadDatabase = request.app.state.reads
     found = database.reads(",".join(position or ()))
-    request.state.reads = found
+    tell_of(request.scope, found)
     return found
 
 

@@ -13,7 +13,14 @@ AS_OF = "Occupancy-As-Of"
 LAG = "Occupancy-Lag"
 SOURCE = "Occupancy-Source"
 
+# Not in the scope's "state": a server may have one for all requests.
+_TOLD = "occupancy.reads"
 _READING = {"GET", "HEAD", "OPTIONS"}
+
+
+def tell_of(scope: Scope, reads: Reads) -> None:
+    """Have the answer to a request say how fresh its reads were."""
+    scope.get(_TOLD, []).append(reads)
 
 
 class Freshness:
@@ -29,12 +36,14 @@ class Freshness:
         """
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        state = scope.setdefault("state", {})
+        told: list[Reads] = []
+        scope[_TOLD] = told
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                _say_freshness(headers, state.get("reads"))
+                for reads in told:
+                    _say_freshness(headers, reads)
                 if scope["method"] not in _READING and 200 <= message["status"] < 300:
                     await _give_token(headers, scope["app"].state.reads)
             await send(message)
@@ -42,8 +51,8 @@ class Freshness:
         return await self._app(scope, receive, with_headers)
 
 
-def _say_freshness(headers: MutableHeaders, reads: Reads | None) -> None:
-    freshness = None if reads is None else reads.freshness
+def _say_freshness(headers: MutableHeaders, reads: Reads) -> None:
+    freshness = reads.freshness
     if freshness is not None:
         headers[AS_OF] = freshness.as_of.isoformat(timespec="microseconds").replace("+00:00", "Z")
         headers[LAG] = f"{freshness.lag.total_seconds():.3f}"
