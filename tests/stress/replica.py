@@ -22,13 +22,14 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 from unittest import mock
 
+import asyncpg
 import httpx
 from asgi_lifespan import LifespanManager
 from prometheus_client import REGISTRY
@@ -39,7 +40,7 @@ from occupancy.reading.reads import Reads
 from occupancy.reading.samples import Sample, Samples
 from occupancy.reading.watermark import Watermark
 from occupancy.settings import Settings
-from tests.replication.cluster import Binaries, Pair, binaries, running_pair
+from tests.replication.cluster import Binaries, Pair, binaries, running_pair, until
 
 KEY = "a-key-for-tests-only"
 ROOMS = 4
@@ -144,7 +145,8 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """What happened, and what was wrong."""
         names = ("reads", "wrong", "reads_replica", "reads_primary", "reads_with_token", "reads_with_token_replica",
-                 "reads_latest", "reads_latest_replica", "files", "requests_sent", "events_sent", "pauses")  # fmt: skip
+                 "reads_latest", "reads_latest_replica", "files", "conflicts", "requests_sent",
+                 "events_sent", "pauses")  # fmt: skip
         return {
             **{name: self.counts[name] for name in names},
             "largest_lag_seconds": self.largest_lag,
@@ -153,6 +155,11 @@ class Run:
             },
             "examples": self.examples,
         }
+
+
+def conflicts() -> int:
+    """How many statements the replica has ended, in the life of this process."""
+    return int(REGISTRY.get_sample_value("occupancy_read_conflicts_total") or 0)
 
 
 def fallbacks() -> dict[str, float]:
@@ -195,7 +202,9 @@ async def service(primary: str, replica: str, **more: Any) -> AsyncIterator[http
 
 
 async def build(caller: httpx.AsyncClient) -> None:
-    """A campus of rooms, each with a doorway to outside and a DPU."""
+    """A campus of rooms, each with a doorway to outside and a DPU, unless it is there."""
+    if (await caller.get("/v1/spaces/campus")).status_code == 200:
+        return
     await _done(caller.put("/v1/spaces/campus", json={}))
     for number in range(ROOMS):
         room = f"room-{number}"
@@ -227,22 +236,51 @@ async def write(run: Run) -> None:
         await asyncio.sleep(random.random() * 0.1)
 
 
-async def send(run: Run, size: int) -> tuple[str, Counter[str]]:
-    """Store new events, some of them long late. Returns the token, and what it stands for at least."""
+async def write_elsewhere(run: Run) -> None:
+    """Store batches as another process would: the service that is read from knows nothing of them."""
+    connection = await asyncpg.connect(run.pair.primary.url())
+    try:
+        while not run.stopping:
+            batch = _new_batch(run, random.randint(1, 5))
+            await connection.fetch(
+                "SELECT code FROM occupancy.ingest_crossings(1, $1, $2, $3, $4)",
+                [room for room, _, _ in batch.events],
+                [time for _, _, time in batch.events],
+                [1 for _ in batch.events],
+                [seq for _, seq, _ in batch.events],
+            )
+            _acknowledged(run, batch)
+            await asyncio.sleep(random.random() * 0.02)
+    finally:
+        await connection.close()
+
+
+def _new_batch(run: Run, size: int) -> Batch:
+    """New events, some of them long late, that are about to be sent."""
     events = [_event(run) for _ in range(size)]
     batch = Batch(events, Counter(room for room, _, _ in events))
-    before = run.ledger.acknowledged(datetime.now(UTC))
     run.ledger.enter(batch)
+    return batch
+
+
+def _acknowledged(run: Run, batch: Batch) -> None:
+    batch.acknowledged_at = datetime.now(UTC)
+    run.counts["requests_sent"] += 1
+    run.counts["events_sent"] += len(batch.events)
+
+
+async def send(run: Run, size: int) -> tuple[str, Counter[str]]:
+    """Store new events. Returns the token, and what it stands for at least."""
+    before = run.ledger.acknowledged(datetime.now(UTC))
+    batch = _new_batch(run, size)
     sent = [
         {"dpu_id": room, "timestamp": time.isoformat(), "direction": 1, "seq": seq}
-        for room, seq, time in events
+        for room, seq, time in batch.events
     ]
     answer = await _done(run.caller.post("/v1/events", json=sent))
-    batch.acknowledged_at = datetime.now(UTC)
+    _acknowledged(run, batch)
     if answer.json()["accepted"] != size:
         raise RuntimeError(answer.text)
-    run.counts["requests_sent"] += 1
-    run.counts["events_sent"] += size
     return answer.headers["Occupancy-Position"], before + batch.rooms
 
 
@@ -313,10 +351,27 @@ async def pause_replay(run: Run) -> None:
     """Let the replica fall behind now and then, also by more than it may be."""
     while not run.stopping:
         await asyncio.sleep(random.random() * 2)
-        await run.pair.replica.execute("SELECT pg_wal_replay_pause()")
+        # A statement may be ended there at any time, this one too.
+        with suppress(asyncpg.SerializationError):
+            await run.pair.replica.execute("SELECT pg_wal_replay_pause()")
         run.counts["pauses"] += 1
-        await asyncio.sleep(random.choice((0.2, 0.6, 2.5)) * (0.5 + random.random() / 2) * MAX_LAG.total_seconds())
-        await run.pair.replica.execute("SELECT pg_wal_replay_resume()")
+        await asyncio.sleep(
+            random.choice((0.2, 0.6, 2.5)) * (0.5 + random.random() / 2) * MAX_LAG.total_seconds()
+        )
+        await resume_replay(run.pair)
+
+
+async def resume_replay(pair: Pair) -> None:
+    """Have the replica go on, and see that it does."""
+
+    async def goes_on() -> object:
+        try:
+            await pair.replica.execute("SELECT pg_wal_replay_resume()")
+            return not await pair.replica.value("SELECT pg_is_wal_replay_paused()")
+        except asyncpg.SerializationError:
+            return False
+
+    await until(goes_on)
 
 
 # --- broken on purpose ---
@@ -367,11 +422,13 @@ async def stress(programs: Binaries, seconds: float, how: str | None = None) -> 
             async with service(pair.primary.url(), pair.replica.url()) as caller:
                 await build(caller)
                 run = Run(pair, caller, fallbacks_before=fallbacks())
+                conflicts_before = conflicts()
                 async with asyncio.TaskGroup() as group:
-                    for actor in [write] * WRITERS + [read] * READERS + [pause_replay]:
+                    for actor in [write] * WRITERS + [write_elsewhere] + [read] * READERS + [pause_replay]:
                         group.create_task(actor(run))
                     await asyncio.sleep(seconds)
                     run.stopping = True
+                run.counts["conflicts"] = conflicts() - conflicts_before
     return {"seconds": seconds, "broken": how, **run.summary()}
 
 

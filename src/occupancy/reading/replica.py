@@ -167,34 +167,34 @@ class Replica:
         return None if sample is None else sample.age()
 
     async def look(self) -> None:
-        """Ask the replica where it stands, on a connection of the watch's own."""
+        """Ask the replica where it stands, on a connection of its own. Raises ValueError where the URL is none."""
         try:
             async with asyncio.timeout(_PATIENCE):
                 if self._own is None:
                     self._own = await asyncpg.connect(
                         self._url, server_settings={"application_name": "occupancy watch"}
                     )
-                found = await standing(self._own)
-                if time.monotonic() >= self._next_check:
-                    await self._check_schema(self._own)
-                    self._next_check = time.monotonic() + _INTERVAL
+                self._set_fault(await self._fault_found(self._own))
         except ValueError:
-            # the URL is none
             raise
-        except DatabaseUnavailable as error:
-            self._set_fault(Unusable("behind", error.detail))
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             self._let_go()
-            self._set_fault(
-                Unusable("unreachable", f"the replica cannot be reached: {error or 'it does not answer'}")
-            )
-        else:
-            self._standing = found
-            wrong = (
-                found is not None and self._samples.primary is not None and not self._samples.serves(found)
-            )
-            self._set_fault(_not_a_replica() if wrong else None)
+            said = str(error) or "it does not answer"
+            self._set_fault(Unusable("unreachable", f"the replica cannot be reached: {said}"))
         self._answer_waiters()
+
+    async def _fault_found(self, connection: asyncpg.Connection) -> Unusable | None:
+        self._standing = server = await standing(connection)
+        if server is None:
+            return Unusable("behind", "the replica has not begun to replay")
+        if self._samples.primary is not None and not self._samples.serves(server):
+            return _not_a_replica()
+        if time.monotonic() >= self._next_check:
+            missing = await schema.missing(connection)
+            if missing is not None:
+                return Unusable("behind", f"the replica does not fit yet: {missing}")
+            self._next_check = time.monotonic() + _INTERVAL
+        return None
 
     def is_of_another_database(self) -> bool:
         """Whether the replica was asked and is of other servers, or of another database, than the primary."""
@@ -223,11 +223,6 @@ class Replica:
     def close(self) -> None:
         """Give the watch's connection up."""
         self._let_go()
-
-    async def _check_schema(self, connection: asyncpg.Connection) -> None:
-        missing = await schema.missing(connection)
-        if missing is not None:
-            raise DatabaseUnavailable(f"the replica does not fit yet: {missing}")
 
     def _answer_waiters(self) -> None:
         reached = -1 if self._fault or self._standing is None else self._standing.position.lsn
