@@ -90,7 +90,7 @@ async def hurried(pair: Pair) -> AsyncIterator[Caller]:
 async def test_a_replica_that_is_behind_says_so_and_tokens_lead_to_the_primary(
     pair: Pair, caller: Caller
 ) -> None:
-    await caller.enter()
+    first = await caller.enter()
     assert entries(await caller.count("latest")) == caller.entries
     before = caller.entries
     await asyncio.sleep(1.2)
@@ -111,7 +111,7 @@ async def test_a_replica_that_is_behind_says_so_and_tokens_lead_to_the_primary(
         assert float(old.headers["Occupancy-Lag"]) >= 2
         # not older than it is, either: the second between two samples, and a slow machine
         assert datetime.fromisoformat(old.headers["Occupancy-As-Of"]) > paused_at - timedelta(seconds=4)
-        for position in (token, "latest"):
+        for position in (token, "latest", f"{first},{token}", f"{token}, {first}"):
             new = await caller.count(position)
             assert entries(new) == before + 1
             assert new.headers["Occupancy-Source"] == "primary"

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occupancy.database import Database
-from occupancy.errors import DatabaseUnavailable, InvalidInput
+from occupancy.errors import DatabaseUnavailable, InvalidInput, ReplicaUnusable
 from occupancy.reading.position import History, Position, Standing
+from occupancy.reading.reads import Reads, Replication
+from occupancy.reading.replica import Replica, Unusable
 from occupancy.reading.samples import _GRAIN, _MOST, Sample, Samples
 from occupancy.reading.watermark import Watermark
 
@@ -105,6 +107,7 @@ def test_while_nothing_is_written_an_idle_replica_stays_fresh() -> None:
         samples.add(second * 10**9, primary(100))
     assert samples.reached(standby(100)) == Sample(9 * 10**9, 100)
     assert samples.reached(standby(99)) is None
+    assert len(samples._samples) == 1
 
 
 def test_samples_that_come_quickly_do_not_replace_each_other_for_ever() -> None:
@@ -159,6 +162,8 @@ def test_after_a_failover_old_samples_say_nothing() -> None:
     assert samples.reached(standby(60)) is None
     assert samples.reached(standby(60, replace(HERE, timeline=2))) == Sample(2, 40)
     assert samples.reached(standby(39, replace(HERE, timeline=2))) is None
+    samples.add(3, primary(60, replace(HERE, timeline=3)))
+    assert samples.reached(standby(55, replace(HERE, timeline=3))) is None
 
 
 def test_an_instant_is_never_said_to_be_later_than_it_was() -> None:
@@ -170,6 +175,106 @@ def test_an_instant_is_never_said_to_be_later_than_it_was() -> None:
         # a microsecond for the two clocks, which are not read at once
         assert before - timedelta(milliseconds=5) < sample.as_of() <= after + timedelta(microseconds=1)
     assert timedelta(milliseconds=10) <= sample.age() < timedelta(seconds=5)
+
+
+# --- the reads of a request ---
+
+
+class FakeReplica:
+    """A replica that says which position each connection was asked to hold, and has none to give once it is gone."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Position | None, bool]] = []
+        self.gone = False
+
+    async def enter(
+        self, _stack: AsyncExitStack, at_least: Position | None, *, may_be_old: bool
+    ) -> tuple[FakeConnection, Sample]:
+        if self.gone:
+            raise Unusable("unreachable", "the replica is gone")
+        self.asked.append((at_least, may_be_old))
+        return FakeConnection("replica"), Sample(time.monotonic_ns(), 70)
+
+
+class FakeConnection:
+    """Says where it leads."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def fetchval(self, _query: str) -> str:
+        return self._name
+
+
+class FakeDatabase:
+    """A primary."""
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[FakeConnection]:
+        yield FakeConnection("primary")
+
+
+def request(wanted: list[Position], *, fallback: bool = True) -> tuple[Reads, FakeReplica, FakePrimary]:
+    samples, replica, fake = Samples(), FakeReplica(), FakePrimary()
+    samples.add(1, primary(50))
+    watermark = Watermark(cast(Database, fake), samples)
+    replication = Replication(samples, watermark, cast(Replica, replica), fallback)
+    return Reads(cast(Database, FakeDatabase()), replication, wanted), replica, fake
+
+
+async def where(reads: Reads) -> str:
+    async with reads.connection() as connection:
+        found: str = await connection.fetchval("SELECT 1")
+        return found
+
+
+async def test_later_reads_of_a_request_hold_what_the_first_one_held() -> None:
+    reads, replica, _ = request([])
+    assert [await where(reads), await where(reads)] == ["replica", "replica"]
+    # what the answer says of its freshness is said of all of it, however old it is when the last page is read
+    assert replica.asked == [(None, False), (Position(HERE, 70), True)]
+
+
+@pytest.mark.parametrize("lsns", [[60, 90, 80], [90], [90, 90]])
+async def test_the_furthest_of_several_tokens_counts(lsns: list[int]) -> None:
+    reads, replica, fake = request([Position(HERE, lsn) for lsn in lsns])
+    await where(reads)
+    await where(reads)
+    assert replica.asked == [(Position(HERE, 90), False), (Position(HERE, 90), True)]
+    assert fake.asked == 0
+
+
+@pytest.mark.parametrize("other", [replace(HERE, system=1), replace(HERE, timeline=2)])
+async def test_for_a_token_of_elsewhere_the_primary_says_how_far_it_is(other: History) -> None:
+    reads, replica, fake = request([Position(HERE, 10**6), Position(other, 1)])
+    fake.lsn = itertools.count(2 * 10**6)
+    await where(reads)
+    assert fake.asked == 1
+    assert replica.asked == [(Position(HERE, 2 * 10**6), False)]
+
+
+async def test_once_at_the_primary_a_request_stays_there() -> None:
+    reads, replica, _ = request([])
+    assert await where(reads) == "replica"
+    first = reads.freshness
+    replica.gone = True
+    await asyncio.sleep(0.02)
+    assert await where(reads) == "primary"
+    replica.gone = False
+    assert await where(reads) == "primary"
+    assert first is not None
+    assert reads.freshness is not None
+    assert reads.freshness.source == "primary"
+    # no fresher than its oldest part
+    assert reads.freshness.as_of <= first.as_of + timedelta(milliseconds=5)
+
+
+async def test_where_the_primary_may_not_be_asked_it_is_not() -> None:
+    reads, replica, _ = request([], fallback=False)
+    assert await where(reads) == "replica"
+    replica.gone = True
+    with pytest.raises(ReplicaUnusable, match="the replica is gone"):
+        await where(reads)
 
 
 # --- the watermark ---
@@ -187,7 +292,7 @@ class FakePrimary:
     async def connection(self) -> AsyncIterator[FakePrimary]:
         yield self
 
-    async def fetchrow(self, query: str) -> dict[str, Any]:
+    async def fetchrow(self, _query: str) -> dict[str, Any]:
         if self.failing:
             raise DatabaseUnavailable("gone")
         self.asked += 1

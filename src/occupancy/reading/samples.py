@@ -59,7 +59,7 @@ class Samples:
             return
         samples.append(sample)
         if len(samples) > _MOST:
-            del samples[: _MOST // 2 : 2]
+            del samples[1 : _MOST // 2 : 2]
 
     def reached(self, server: Standing) -> Sample | None:
         """The latest sample that a server has reached. None: none is known, or it is no replica of the primary."""
