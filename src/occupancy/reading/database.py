@@ -95,7 +95,7 @@ async def read_database(
         stack.callback(replica.close)
         await watermark.now()
         await _look_first(replica)
-        for work in (watermark.sample_forever(), replica.watch()):
+        for work in (watermark.sample_forever(settings.read_max_lag), replica.watch()):
             stack.push_async_callback(_ended, asyncio.create_task(work))
         fallback = settings.read_fallback == "primary"
         yield ReadDatabase(primary, Replication(samples, watermark, replica, fallback))

@@ -209,4 +209,10 @@ def _is_lost(connection: asyncpg.Connection, error: Exception) -> bool:
     """Not where a statement takes too long (a TimeoutError is an OSError), or where its values do not fit."""
     if isinstance(error, TimeoutError):
         return False
-    return connection.is_closed() or not isinstance(error, asyncpg.InterfaceError)
+    if not isinstance(error, asyncpg.InterfaceError):
+        return True
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        # The server ended it, and the pool has taken it away.
+        return True

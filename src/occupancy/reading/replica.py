@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import logging
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from itertools import count
 from typing import Literal, TypeAlias
@@ -109,7 +109,8 @@ class Replica:
                 server = await standing(connection)
         except TimeoutError as error:
             # It would be waited for again when it is given back.
-            connection.terminate()
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
             raise self.lost("it does not answer") from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise self.lost(str(error)) from error

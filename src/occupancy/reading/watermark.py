@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from datetime import timedelta
 
 from occupancy.database import Database
 from occupancy.errors import DatabaseUnavailable
@@ -14,8 +15,8 @@ from occupancy.reading.samples import Samples
 
 _log = logging.getLogger(__name__)
 
-# Seconds between two samples, while nobody asks.
-_INTERVAL = 1.0
+# Seconds between two samples, while nobody asks; less where an answer may only be a little older.
+_LONGEST_INTERVAL = 1.0
 # Seconds within which the primary has to answer.
 _PATIENCE = 2.0
 
@@ -58,8 +59,12 @@ class Watermark:
         self._samples.add(instant, found)
         return found.position
 
-    async def sample_forever(self) -> None:
-        """Ask every second. While the primary does not answer, answers of the replica honestly grow old."""
+    async def sample_forever(self, max_lag: timedelta) -> None:
+        """Ask every second, or four times in `max_lag` if that is more often: the age of a sample is lag too.
+
+        While the primary does not answer, answers of the replica honestly grow old.
+        """
+        interval = min(_LONGEST_INTERVAL, max_lag.total_seconds() / 4)
         failing = False
         while True:
             try:
@@ -69,7 +74,7 @@ class Watermark:
                 if not failing:
                     _log.warning("the primary's position is not known any more: %s", error)
                 failing = True
-            await asyncio.sleep(_INTERVAL)
+            await asyncio.sleep(interval)
 
     async def close(self) -> None:
         """End the statements that are under way."""
