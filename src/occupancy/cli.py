@@ -44,8 +44,8 @@ from occupancy.history.series import SeriesQuestion
 from occupancy.kafka.properties import producer_properties
 from occupancy.kafka.run import run_worker
 from occupancy.layout import Layout, read_yaml, write_yaml
-from occupancy.mqtt.service import run_bridge
 from occupancy.load.command import load_command
+from occupancy.mqtt.service import run_bridge
 from occupancy.parse import parse_timestamp
 from occupancy.refresh import Progress as RefreshProgress
 from occupancy.refresh import Refresher

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     )
     read_database_url: SecretStr | None = Field(
         default=None,
+        min_length=1,
         description="PostgreSQL URL of a streaming replica of database_url, which reads are answered by. Several hosts "
         "in it: the first one that takes a connection.",
     )

@@ -21,8 +21,13 @@ _conflicts = Counter(
 _lag = Gauge(
     "occupancy_replica_lag_seconds",
     "How old what the replica holds is; +Inf: older than is known; NaN: there is no replica.",
+    multiprocess_mode="mostrecent",
 )
-_usable = Gauge("occupancy_replica_usable", "1 where reads go to the replica; NaN: there is none.")
+_usable = Gauge(
+    "occupancy_replica_usable",
+    "1 where reads go to the replica; NaN: there is none.",
+    multiprocess_mode="mostrecent",
+)
 for _gauge in (_lag, _usable):
     _gauge.set(math.nan)
 
