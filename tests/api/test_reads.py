@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from asgi_lifespan import LifespanManager
+from starlette.types import Receive, Scope, Send
 
+from occupancy.api.freshness import Freshness
 from occupancy.app import create_app
 from occupancy.errors import DatabaseUnavailable
 from occupancy.reading.position import History, Position
@@ -114,6 +117,30 @@ async def test_a_write_gives_a_token_if_it_was_done(
         assert "Occupancy-Position" not in answer.headers
     without_replica = await client.request(method, path, json=body)
     assert "Occupancy-Position" not in without_replica.headers
+
+
+class _Giver:
+    """A read database that has a token for whoever asks."""
+
+    async def token(self) -> str:
+        return "token"
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "token"),
+    [("POST", 200, "token"), ("PUT", 201, "token"), ("DELETE", 204, "token"),
+     ("POST", 202, None), ("POST", 409, None), ("POST", 503, None), ("GET", 200, None)],
+)  # fmt: skip
+async def test_what_is_queued_or_refused_has_no_token(method: str, status: int, token: str | None) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = SimpleNamespace(state=SimpleNamespace(reads=_Giver()))
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    transport = httpx.ASGITransport(app=Freshness(application))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as caller:
+        answer = await caller.request(method, "/v1/events")
+    assert answer.headers.get("Occupancy-Position") == token
 
 
 async def test_tokens_grow_with_what_is_written(reader: httpx.AsyncClient) -> None:

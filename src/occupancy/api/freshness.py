@@ -16,6 +16,8 @@ SOURCE = "Occupancy-Source"
 # Not in the scope's "state": a server may have one for all requests.
 _TOLD = "occupancy.reads"
 _READING = {"GET", "HEAD", "OPTIONS"}
+# Not 202: what is queued in Kafka is not in the database yet, so that no position stands for it.
+_WRITTEN = {200, 201, 204}
 
 
 def tell_of(scope: Scope, reads: Reads) -> None:
@@ -44,7 +46,7 @@ class Freshness:
                 headers = MutableHeaders(scope=message)
                 for reads in told:
                     _say_freshness(headers, reads)
-                if scope["method"] not in _READING and 200 <= message["status"] < 300:
+                if scope["method"] not in _READING and message["status"] in _WRITTEN:
                     await _give_token(headers, scope["app"].state.reads)
             await send(message)
 
