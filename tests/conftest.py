@@ -41,7 +41,7 @@ _NEVER_REFRESHED = (
 )
 _TABLES = (
     "space, doorway, dpu, placement, reset, effect, crossing, rejected_event, stale, request_receipt, "
-    "kafka_offset"
+    "kafka_offset, heartbeat, sent_report"
 )
 
 

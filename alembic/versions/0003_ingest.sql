@@ -46,4 +46,55 @@ COMMENT ON COLUMN occupancy.kafka_offset.owner IS 'The worker that took it over 
 
 -- What DPUs say of themselves
 
+CREATE TABLE occupancy.heartbeat (
+  dpu         integer NOT NULL,
+  seq         bigint NOT NULL DEFAULT 0,
+  time        timestamptz NOT NULL,
+  received_at timestamptz NOT NULL,
+  sent_at     timestamptz NOT NULL,
+  heard_at    timestamptz NOT NULL,
+  CONSTRAINT heartbeat_pkey PRIMARY KEY (dpu),
+  CONSTRAINT heartbeat_has_a_dpu FOREIGN KEY (dpu) REFERENCES occupancy.dpu (id) ON DELETE CASCADE
+-- A row is written once a minute and DPU: with room in its page and no other index, always in its place.
+) WITH (fillfactor = 50);
+
+COMMENT ON TABLE occupancy.heartbeat IS 'The latest heartbeat of each DPU: one row, no history.';
+COMMENT ON COLUMN occupancy.heartbeat.seq IS 'The number of the last event that the device had sent; 0 if it says none.';
+COMMENT ON COLUMN occupancy.heartbeat.time IS 'The device''s clock when it sent this.';
+COMMENT ON COLUMN occupancy.heartbeat.received_at IS 'The service''s clock when this came in.';
+COMMENT ON COLUMN occupancy.heartbeat.sent_at IS
+  'What tells a later heartbeat from an earlier one: time; received_at where the device''s clock is certainly wrong.';
+COMMENT ON COLUMN occupancy.heartbeat.heard_at IS
+  'When any heartbeat of the device last came in, also one that was older than this.';
+
+CREATE TABLE occupancy.sent_report (
+  dpu       integer NOT NULL,
+  events    integer NOT NULL,
+  from_time timestamptz NOT NULL,
+  to_time   timestamptz NOT NULL,
+  stated_at timestamptz NOT NULL,
+  CONSTRAINT sent_report_ends_after_it_begins CHECK (from_time < to_time),
+  CONSTRAINT sent_report_is_not_negative CHECK (events >= 0)
+);
+
+SELECT public.create_hypertable(
+  'occupancy.sent_report',
+  -- A chunk is dropped when all of it is old: one a week is fine enough for months, and few to plan with.
+  public.by_range('from_time', INTERVAL '7 days'),
+  create_default_indexes => false
+);
+
+-- the latest word about a range; also the index by which it is read
+CREATE UNIQUE INDEX sent_report_is_one_for_a_range ON occupancy.sent_report (dpu, from_time, to_time);
+
+COMMENT ON TABLE occupancy.sent_report IS
+  'What a DPU says of itself: in [from_time, to_time) it sent so many events. Old ones are dropped (drop_sent_reports).';
+COMMENT ON COLUMN occupancy.sent_report.stated_at IS
+  'sent_at of the heartbeat that said so: a later statement about the same range replaces an earlier one.';
+
+-- What was rejected of one DPU, and when. Cut, because whoever sends an id may send one that no index holds.
+CREATE INDEX rejected_event_by_dpu ON occupancy.rejected_event (
+  organization, left(coalesce(payload ->> 'dpu_id', payload #>> '{data,dpu_id}'), 200), received_at
+);
+
 -- Columnstore and retention

@@ -13,5 +13,10 @@ CREATE TABLE occupancy.rejected_event (
   CONSTRAINT rejected_event_is_kept_once UNIQUE (organization, code, fingerprint)
 );
 
+-- What was rejected of one DPU, and when. Cut, because whoever sends an id may send one that no index holds.
+CREATE INDEX rejected_event_by_dpu ON occupancy.rejected_event (
+  organization, left(coalesce(payload ->> 'dpu_id', payload #>> '{data,dpu_id}'), 200), received_at
+);
+
 COMMENT ON TABLE occupancy.rejected_event IS
   'Events that could not be counted, with the reason; replayed when the reason is gone.';

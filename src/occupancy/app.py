@@ -14,12 +14,15 @@ from occupancy import __version__
 from occupancy.api import (
     counts,
     doorways,
+    dpu_status,
     dpus,
     event_lists,
     events,
     health,
+    heartbeats,
     metrics,
     problems,
+    reconciliation,
     resets,
     series,
     spaces,
@@ -92,7 +95,20 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     app.add_middleware(Gate, settings=settings)
 
     v1 = APIRouter(prefix="/v1", dependencies=[Security(_KEY), Depends(only_known_parameters)])
-    for module in (events, counts, series, event_lists, summaries, spaces, doorways, dpus, resets):
+    for module in (
+        events,
+        heartbeats,
+        counts,
+        series,
+        event_lists,
+        summaries,
+        spaces,
+        doorways,
+        dpus,
+        dpu_status,
+        reconciliation,
+        resets,
+    ):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(metrics.router, dependencies=[Security(_KEY)])

@@ -28,6 +28,7 @@ TABLES = (
     "organization", "space", "doorway", "dpu", "placement", "reset", "effect",
     "crossing", "rejected_event", "horizon", "refresher", "stale", "bi_login", "request_receipt",
     "kafka_offset",
+    "heartbeat", "sent_report",
 )  # fmt: skip
 AGGREGATES = ("flow_15m", "flow_1d", "flow_30d")
 # The definitions of the aggregates call them.

@@ -147,6 +147,14 @@ class Settings(BaseSettings):
     mqtt_key_file: Path | None = Field(
         default=None, description="Its private key, if not in the same file; not encrypted."
     )
+    max_heartbeats_per_request: int = Field(
+        default=1_000, ge=1, description="More heartbeats are refused whole (413)."
+    )
+    sent_report_age: timedelta = Field(
+        default=timedelta(days=92),
+        gt=timedelta(0),
+        description="What a DPU says it sent in a range that ended longer ago is rejected as past_time.",
+    )
 
     refresh: Literal["auto", "off"] = Field(
         default="auto",

@@ -81,7 +81,7 @@ async def _names(connection: asyncpg.Connection, login: str) -> dict[str, str]:
           'occupancy.crossing'::regclass::oid::text AS crossing_oid,
           'occupancy.space'::regclass::oid::text AS space_oid,
           'occupancy.count_at(integer,timestamptz)'::regprocedure::oid::text AS count_at_oid,
-          (SELECT job_id::text FROM timescaledb_information.jobs WHERE proc_schema = 'occupancy') AS job,
+          (SELECT job_id::text FROM timescaledb_information.jobs WHERE proc_name = 'refresh_aggregates') AS job,
           (SELECT id::text FROM occupancy.space WHERE space_id = 'lab-room') AS lab_room,
           current_database() AS database
         FROM timescaledb_information.chunks AS chunk, timescaledb_information.continuous_aggregates AS cagg

@@ -17,11 +17,13 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from occupancy.database import Database, Ingested
+from occupancy.devices.store import Kept
 from occupancy.reading import figures
 
 router = APIRouter(tags=["operation"])
 
 EVENTS = Counter("occupancy_events", "Events received, by what became of them.", ["outcome"])
+_heartbeats = Counter("occupancy_heartbeats", "Heartbeats received, by what became of them.", ["outcome"])
 _horizon_age = Gauge(
     "occupancy_horizon_age_seconds",
     "How far behind now the instant is up to which aggregates are trusted.",
@@ -48,6 +50,14 @@ def count_events(result: Ingested) -> None:
 def count_queued(result: Ingested) -> None:
     """Add the events of one request that are in a log; what becomes of them, the worker counts that stores them."""
     EVENTS.labels("queued").inc(result.accepted + len(result.rejected))
+
+
+def count_heartbeats(kept: Kept) -> None:
+    """Add the heartbeats of one request, and what was rejected of their statements, to the counters."""
+    _heartbeats.labels("accepted").inc(kept.accepted)
+    _heartbeats.labels("older").inc(kept.older)
+    for code, number in Tally(one.code for one in kept.rejected).items():
+        _heartbeats.labels(code).inc(number)
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

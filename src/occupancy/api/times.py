@@ -53,19 +53,22 @@ def instant(text: str | None, field: str, max_skew: timedelta) -> datetime:
     return at
 
 
-def time_range(start: str, end: str | None, max_skew: timedelta) -> tuple[datetime, datetime]:
-    """The range [start, end) that two query parameters name, up to now at most (aware, UTC).
+def time_range(
+    start: str, end: str | None, max_skew: timedelta, names: tuple[str, str] = ("start", "end")
+) -> tuple[datetime, datetime]:
+    """The range [start, end) that two query parameters, called `names`, give, up to now at most (aware, UTC).
 
     `max_skew` is how far the clock of a device may be ahead of now. Raises InvalidInput for what is no RFC 3339
     timestamp, for a start in the future, and for an end that is not after the start.
     """
+    first, last = names
     now = datetime.now(UTC)
-    since = _named_instant(start, "start")
-    until = now if end is None else _named_instant(end, "end")
+    since = _named_instant(start, first)
+    until = now if end is None else _named_instant(end, last)
     if since >= now:
-        raise InvalidInput("start is in the future", field="start", value=start)
+        raise InvalidInput(f"{first} is in the future", field=first, value=start)
     if since >= until:
-        raise InvalidInput(f"start is not before end, {until.isoformat()}", field="start", value=start)
+        raise InvalidInput(f"{first} is not before {last}, {until.isoformat()}", field=first, value=start)
     return since, min(until, now + max_skew)
 
 

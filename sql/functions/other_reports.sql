@@ -1,0 +1,31 @@
+CREATE OR REPLACE FUNCTION occupancy.other_reports(
+  dpu integer, from_time timestamptz, to_time timestamptz, most integer
+) RETURNS TABLE (said_from timestamptz, said_to timestamptz, reported integer, stored bigint, matches boolean)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+AS $$
+  WITH report AS MATERIALIZED (
+    SELECT said.said_from, said.said_to, said.events
+    FROM occupancy.reports_of_dpu(other_reports.dpu, from_time, to_time) AS said
+    WHERE said.hour IS NULL
+    ORDER BY said.said_from, said.said_to
+    LIMIT most
+  )
+  SELECT report.said_from, report.said_to, report.events, counted.events, report.events = counted.events
+  FROM report
+  CROSS JOIN (SELECT occupancy.stored_since() AS since) AS kept
+  LEFT JOIN LATERAL (
+    SELECT count(*) AS events
+    FROM occupancy.crossing
+    WHERE crossing.dpu = other_reports.dpu
+      AND crossing.time >= report.said_from AND crossing.time < report.said_to
+      -- what the planner can see, to leave out chunks
+      AND crossing.time >= other_reports.from_time - INTERVAL '745 hours'
+      AND crossing.time < other_reports.to_time + INTERVAL '745 hours'
+  ) AS counted ON report.said_from >= kept.since
+$$;
+
+COMMENT ON FUNCTION occupancy.other_reports(integer, timestamptz, timestamptz, integer) IS
+  'The first `most` of what a DPU says it sent in ranges that touch [from_time, to_time) and fit no hour (see '
+  'reports_of_dpu), and what is stored of these ranges; stored is null where single crossings were dropped by age.';

@@ -1,0 +1,1 @@
+"""What DPUs say of themselves, and what became of what they sent."""
