@@ -44,38 +44,45 @@ AS $$
     SELECT found.kind, found.missing, least(found.after_time, found.before_time) AS since,
       greatest(found.after_time, found.before_time) AS until
     FROM occupancy.seq_breaks(reconciliation.dpu, from_time, to_time) AS found
+  ), piece AS (
+    SELECT touched.hour, touched.hour AS start, touched.hour + INTERVAL '1 hour' AS span_end, broken.*
+    FROM broken
+    CROSS JOIN LATERAL generate_series(
+      public.time_bucket(INTERVAL '1 hour', greatest(broken.since, from_time)),
+      least(broken.until, to_time - INTERVAL '1 microsecond'), INTERVAL '1 hour') AS touched (hour)
+    UNION ALL
+    SELECT NULL, from_time, to_time, broken.*
+    FROM broken
+    WHERE broken.until >= from_time
+  ), gap AS (
+    SELECT piece.hour,
+      sum(piece.missing) FILTER (
+        WHERE piece.kind <> 'pending' AND piece.since >= piece.start AND piece.until < piece.span_end) AS within,
+      sum(piece.missing) FILTER (
+        WHERE piece.kind <> 'pending' AND piece.since < piece.start AND piece.until < piece.span_end) AS across,
+      count(*) FILTER (WHERE piece.kind = 'restart' AND piece.until < piece.span_end) AS restarts,
+      -- nobody knows how many of the missing ones were in this span, or got lost before a restart
+      bool_or(piece.since < piece.span_end AND piece.until > piece.start AND (piece.missing > 0 OR piece.kind <> 'pending')
+        AND (piece.kind <> 'gap' OR piece.since < piece.start OR piece.until >= piece.span_end)) AS is_open
+    FROM piece
+    GROUP BY piece.hour
   ), compared AS (
     SELECT span.*, span.start >= kept.since AS is_kept,
       coalesce(event.stored, 0) AS stored, coalesce(event.towards, 0) AS towards, coalesce(event.away, 0) AS away,
       CASE WHEN span.hour IS NOT NULL OR said.hours * INTERVAL '1 hour' = span.until - span.start THEN said.events END
         AS reported,
       event.lowest, event.highest, coalesce(refused.events, 0) AS rejected,
-      gap.within, gap.across, gap.restarts,
+      coalesce(gap.within, 0)::bigint AS within, coalesce(gap.across, 0)::bigint AS across,
+      coalesce(gap.restarts, 0) AS restarts, coalesce(gap.is_open, false) AS is_open,
       coalesce(known.since <= span.start AND known.until >= span.until AND coalesce(event.unnumbered, 0) = 0, false)
-        AS is_numbered,
-      gap.is_open
+        AS is_numbered
     FROM span
     CROSS JOIN (SELECT occupancy.stored_since() AS since) AS kept
     CROSS JOIN known
     LEFT JOIN event ON event.hour IS NOT DISTINCT FROM span.hour
     LEFT JOIN said ON said.hour IS NOT DISTINCT FROM span.hour
     LEFT JOIN refused ON refused.hour IS NOT DISTINCT FROM span.hour
-    CROSS JOIN LATERAL (
-      SELECT
-        coalesce(sum(broken.missing) FILTER (
-          WHERE broken.kind <> 'pending' AND broken.since >= span.start AND broken.until < span.until), 0)::bigint
-          AS within,
-        coalesce(sum(broken.missing) FILTER (
-          WHERE broken.kind <> 'pending' AND broken.since < span.start AND broken.until < span.until), 0)::bigint
-          AS across,
-        count(*) FILTER (WHERE broken.kind = 'restart' AND broken.until < span.until)
-          AS restarts,
-        -- nobody knows how many of the events that it lacks were in this span, or got lost before a restart
-        coalesce(bool_or(broken.since < span.until AND broken.until > span.start
-          AND (broken.kind <> 'gap' OR broken.since < span.start OR broken.until >= span.until)), false) AS is_open
-      FROM broken
-      WHERE broken.since < span.until AND broken.until >= span.start
-    ) AS gap
+    LEFT JOIN gap ON gap.hour IS NOT DISTINCT FROM span.hour
   ), judged AS (
     SELECT compared.*,
       CASE

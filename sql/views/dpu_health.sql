@@ -7,8 +7,11 @@ SELECT
   lately.last_hour AS crossings_1h,
   lately.last_day AS crossings_24h,
   lately.towards AS towards_24h,
-  lately.away AS away_24h
+  lately.away AS away_24h,
+  heartbeat.received_at AS last_heartbeat,
+  date_part('epoch', heartbeat.time - heartbeat.received_at) AS clock_skew_seconds
 FROM occupancy.dpu
+LEFT JOIN occupancy.heartbeat ON heartbeat.dpu = dpu.id
 LEFT JOIN occupancy.placement
   ON placement.organization = dpu.organization AND placement.dpu = dpu.id
   AND placement.valid_from <= now() AND placement.valid_to > now()
@@ -46,3 +49,6 @@ COMMENT ON COLUMN bi.dpu_health.crossings_1h IS 'Crossings of the last hour.';
 COMMENT ON COLUMN bi.dpu_health.crossings_24h IS 'Crossings of the last 24 hours.';
 COMMENT ON COLUMN bi.dpu_health.towards_24h IS 'Those towards the sensor, into the side that it faces.';
 COMMENT ON COLUMN bi.dpu_health.away_24h IS 'Those away from it.';
+COMMENT ON COLUMN bi.dpu_health.last_heartbeat IS 'When its latest heartbeat came in; null: it sent none.';
+COMMENT ON COLUMN bi.dpu_health.clock_skew_seconds IS
+  'How far its clock was ahead of the service''s then, less the way through the network; null: no heartbeat.';

@@ -240,7 +240,11 @@ async def test_what_people_declared(connection: asyncpg.Connection) -> None:
     assert (reset["space_id"], reset["count"], reset["reason"]) == ("building", 3, "counted")
 
 
-async def test_single_events_and_the_health_of_sensors(connection: asyncpg.Connection) -> None:
+async def test_single_events_and_the_health_of_sensors(
+    client: httpx.AsyncClient, connection: asyncpg.Connection
+) -> None:
+    ahead = (datetime.now(UTC) + timedelta(seconds=90)).isoformat()
+    assert (await client.post("/v1/dpus/d1/heartbeat", json={"timestamp": ahead})).json()["accepted"] == 1
     late = await connection.fetch(
         'SELECT * FROM bi.crossings WHERE dpu_id = $1 AND "timestamp" > $2 ORDER BY 3',
         "d1",
@@ -256,6 +260,9 @@ async def test_single_events_and_the_health_of_sensors(connection: asyncpg.Conne
     assert (d1["towards_24h"], d1["away_24h"]) == (27, 13)
     assert (d2["crossings_24h"], d2["crossings_1h"], d2["away_24h"]) == (0, 0, 0)
     assert d2["seconds_since"] > 86400
+    assert abs(d1["last_heartbeat"] - datetime.now(UTC)) < timedelta(minutes=1)
+    assert 80 < d1["clock_skew_seconds"] <= 90
+    assert (d2["last_heartbeat"], d2["clock_skew_seconds"]) == (None, None)
 
 
 async def test_a_session_s_time_zone_changes_nothing(connection: asyncpg.Connection) -> None:

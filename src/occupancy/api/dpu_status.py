@@ -102,6 +102,10 @@ class SeqAnswer(_FromState):
     )
     gap_count: int
     restart_count: int = Field(description="How often the numbers began anew: that is no gap.")
+    out_of_order: int = Field(
+        description="Events with a number not above those before them, though the device did not restart: its clock "
+        "was set back, or it restarted twice within 100 events. What is missing around them is in doubt."
+    )
     gaps: list[SeqBreakAnswer] = Field(description=f"The latest first, at most {MOST_BREAKS}.")
     restarts: list[SeqBreakAnswer] = Field(description=f"The latest first, at most {MOST_BREAKS}.")
 

@@ -73,6 +73,7 @@ class SeqSummary:
     pending: int | None
     gap_count: int
     restart_count: int
+    out_of_order: int
     gaps: list[SeqBreak]
     restarts: list[SeqBreak]
 
@@ -227,6 +228,7 @@ async def _seq_summary(
         pending=row["pending"],
         gap_count=row["gaps"],
         restart_count=row["restarts"],
+        out_of_order=row["out_of_order"],
         gaps=await seq_breaks(connection, dpu, since, until, "gap") if row["gaps"] else [],
         restarts=await seq_breaks(connection, dpu, since, until, "restart") if row["restarts"] else [],
     )

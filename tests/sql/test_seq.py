@@ -1,0 +1,251 @@
+"""Numbers of events and reconciliation in SQL, against plain loops, and against what a device really did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from tests.sql.seq_model import (
+    HOUR,
+    Beat,
+    Break,
+    Event,
+    Report,
+    Tally,
+    breaks,
+    observed,
+    reconciled,
+)
+
+START = datetime(2026, 3, 2, 22, tzinfo=UTC)
+END = START + 5 * HOUR
+# Of another DPU, which must not be counted.
+NOISE = 4711
+
+_minutes = st.integers(-120, 420).map(lambda minute: START + timedelta(minutes=minute))
+_edges = st.sampled_from([START, START + HOUR, START + 2 * HOUR, END - timedelta(microseconds=1), END])
+_numbers = st.integers(0, 12) | st.integers(95, 130) | st.integers(1_000, 1_005)
+_events = st.builds(Event, at=_minutes | _edges, seq=_numbers, direction=st.sampled_from([1, -1]))
+# Nothing else is in the unique index.
+_stored = st.lists(_events, max_size=14, unique_by=lambda event: (event.at, event.seq))
+_beats = st.none() | st.tuples(_minutes | _edges, _numbers)
+
+
+@st.composite
+def _reports(draw: st.DrawFn) -> list[Report]:
+    """Of quarters, hours and more, as a device may say them; one for a range."""
+    found = {}
+    for _ in range(draw(st.integers(0, 10))):
+        start = START + draw(st.integers(-8, 22)) * HOUR / 4
+        end = start + draw(st.sampled_from([1, 1, 2, 3, 4, 4, 4, 8, 20])) * HOUR / 4
+        found[start, end] = Report(start, end, draw(st.integers(0, 4)))
+    for hour in draw(st.sets(st.integers(0, 4), max_size=3)):
+        for quarter in range(4):
+            start = START + hour * HOUR + quarter * HOUR / 4
+            found[start, start + HOUR / 4] = Report(start, start + HOUR / 4, draw(st.integers(0, 2)))
+    return list(found.values())
+
+
+async def _fill(
+    connection: asyncpg.Connection, events: Sequence[Event], reports: Sequence[Report], beat: Beat | None
+) -> int:
+    """A DPU that has these; its number."""
+    await connection.execute("TRUNCATE occupancy.crossing, occupancy.sent_report, occupancy.heartbeat")
+    dpu: int = await connection.fetchval(
+        "INSERT INTO occupancy.dpu (organization, dpu_id, name) VALUES (1, 'numbered', '') "
+        "ON CONFLICT ON CONSTRAINT dpu_id_is_taken DO UPDATE SET name = '' RETURNING id"
+    )
+    await connection.executemany(
+        "INSERT INTO occupancy.crossing (time, dpu, seq, direction) VALUES ($1, $2, $3, $4)",
+        [(event.at, dpu, event.seq, event.direction) for event in events]
+        + [(START + HOUR / 2, NOISE, 50, 1), (START + HOUR, NOISE, 60, -1)],
+    )
+    await connection.executemany(
+        "INSERT INTO occupancy.sent_report (dpu, from_time, to_time, events, stated_at) "
+        "VALUES ($1, $2, $3, $4, $3)",
+        [(dpu, report.start, report.end, report.events) for report in reports]
+        + [(NOISE, START, START + HOUR, 9)],
+    )
+    if beat is not None:
+        await connection.execute(
+            "INSERT INTO occupancy.heartbeat (dpu, time, received_at, sent_at, heard_at, seq) "
+            "VALUES ($1, $2, $2, $2, $2, $3)",
+            dpu,
+            *beat,
+        )
+    return dpu
+
+
+async def _hours(connection: asyncpg.Connection, dpu: int) -> list[Tally]:
+    """The hours, and last the range as a whole."""
+    rows = await connection.fetch("SELECT * FROM occupancy.reconciliation($1, $2, $3)", dpu, START, END)
+    assert [row["hour"] for row in rows] == [START + step * HOUR for step in range(5)] + [None]
+    return [
+        Tally(**{name: value for name, value in row.items() if name not in {"hour", "rejected"}})
+        for row in rows
+    ]
+
+
+_SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@given(events=_stored, beat=_beats)
+@_SLOW
+async def test_breaks_are_those_of_the_model(
+    connection: asyncpg.Connection, events: list[Event], beat: Beat | None
+) -> None:
+    dpu = await _fill(connection, events, [], beat)
+    rows = await connection.fetch("SELECT * FROM occupancy.seq_breaks($1, $2, $3)", dpu, START, END)
+    found = sorted(Break(*row.values()) for row in rows)
+    expected = breaks(observed(events, beat, START, END))
+    assert found == expected
+    row = await connection.fetchrow("SELECT * FROM occupancy.seq_summary($1, $2, $3)", dpu, START, END)
+    assert row is not None
+    inside = [event.seq for event in events if START <= event.at < END]
+    pending = [one.missing for one in expected if one.kind == "pending"]
+    assert tuple(row) == (
+        sum(seq > 0 for seq in inside),
+        sum(seq == 0 for seq in inside),
+        min((seq for seq in inside if seq), default=None),
+        max((seq for seq in inside if seq), default=None),
+        sum(one.missing for one in expected if one.kind != "pending"),
+        sum(one.kind == "gap" for one in expected),
+        sum(one.kind == "restart" for one in expected),
+        sum(one.kind == "disorder" for one in expected),
+        sum(pending) if pending else None,
+    )
+
+
+@given(events=_stored, reports=_reports(), beat=_beats)
+@_SLOW
+async def test_a_reconciliation_is_that_of_the_model(
+    connection: asyncpg.Connection, events: list[Event], reports: list[Report], beat: Beat | None
+) -> None:
+    dpu = await _fill(connection, events, reports, beat)
+    *hours, total = await _hours(connection, dpu)
+    expected_hours, expected_total, others = reconciled(events, reports, beat, START, END)
+    assert hours == expected_hours
+    assert total == expected_total
+    rows = await connection.fetch("SELECT * FROM occupancy.other_reports($1, $2, $3, 1000)", dpu, START, END)
+    assert sorted(tuple(row) for row in rows) == sorted(
+        (
+            report.start,
+            report.end,
+            report.events,
+            stored := sum(report.start <= event.at < report.end for event in events),
+            stored == report.events,
+        )
+        for report in others
+    )
+
+
+@given(data=st.data())
+@_SLOW
+async def test_what_is_said_to_be_missing_is_what_a_device_lost(
+    connection: asyncpg.Connection, data: st.DataObject
+) -> None:
+    """A device counts from 1, now and then it restarts, and some events are lost. No answer may be wrong."""
+    sent: list[Event] = []
+    stored: list[Event] = []
+    seq = data.draw(st.sampled_from([0, 0, 500]))
+    at = START - 2 * HOUR
+    while at < END + HOUR:
+        at += timedelta(minutes=data.draw(st.integers(1, 50)), seconds=7)
+        seq = 1 if data.draw(st.integers(0, 9)) == 0 else seq + 1
+        event = Event(at, seq)
+        sent.append(event)
+        if data.draw(st.integers(0, 3)):
+            # Where a restart loses as many as to go on as if nothing had been, nobody can see it.
+            last = stored[-1] if stored else None
+            between = [other for other in sent if last and other.at > last.at]
+            assume(last is None or event.seq <= last.seq or all(one.seq > 1 for one in between))
+            stored.append(event)
+    dpu = await _fill(connection, stored, [], None)
+    *hours, total = await _hours(connection, dpu)
+    spans = [(START + step * HOUR, START + (step + 1) * HOUR) for step in range(5)] + [(START, END)]
+    for (start, end), tally in zip(spans, [*hours, total], strict=True):
+        really = sum(start <= event.at < end for event in sent)
+        assert tally.stored == sum(start <= event.at < end for event in stored)
+        if tally.missing is not None:
+            assert tally.missing == really - (tally.stored or 0)
+        if tally.matches is not None:
+            assert tally.matches == (really == tally.stored)
+
+
+def at(minute: float) -> datetime:
+    return START + timedelta(minutes=minute)
+
+
+@pytest.mark.parametrize(
+    ("seqs", "kinds", "missing"),
+    [
+        ([7, 8, 9], [], 0),
+        ([7, 9, 13], ["gap", "gap"], 4),
+        # begins anew, at 0 or 1: not a gap
+        ([998, 999, 1, 2], ["restart"], 0),
+        ([998, 999, 0, 1, 2], ["restart"], 0),
+        ([3, 4, 1, 2], ["restart"], 0),
+        ([1, 1, 1], ["restart", "restart"], 0),
+        # begins anew, and its first three are lost
+        ([998, 999, 4, 5], ["restart"], 3),
+        # the clock was set back by some seconds
+        ([101, 102, 105, 103, 106, 104, 107], ["disorder", "disorder"], 0),
+        ([101, 102, 105, 103, 107], ["gap", "gap", "disorder"], 2),
+        # no numbers
+        ([0, 0, 0], [], 0),
+    ],
+)
+async def test_examples(
+    connection: asyncpg.Connection, seqs: list[int], kinds: list[str], missing: int
+) -> None:
+    dpu = await _fill(connection, [Event(at(place), seq) for place, seq in enumerate(seqs)], [], None)
+    rows = await connection.fetch("SELECT * FROM occupancy.seq_breaks($1, $2, $3)", dpu, START, END)
+    assert sorted(row["kind"] for row in rows) == sorted(kinds)
+    assert sum(row["missing"] for row in rows) == missing
+
+
+async def test_a_gap_reaches_over_any_silence(connection: asyncpg.Connection) -> None:
+    long_ago = START - timedelta(days=400)
+    dpu = await _fill(connection, [Event(long_ago, 10), Event(at(5), 14)], [], None)
+    rows = await connection.fetch("SELECT * FROM occupancy.seq_breaks($1, $2, $3)", dpu, START, END)
+    assert [(row["missing"], row["after_time"]) for row in rows] == [(3, long_ago)]
+    hours = await _hours(connection, dpu)
+    assert (hours[0].seq_missing, hours[0].seq_missing_before, hours[0].missing) == (0, 3, None)
+
+
+async def test_where_events_were_dropped_nobody_knows(connection: asyncpg.Connection) -> None:
+    """A retention policy, as an operator adds one: what is before the first chunk may have been there."""
+    dpu = await _fill(connection, [Event(at(5), 1)], [Report(START, START + HOUR, 1)], None)
+    assert (await _hours(connection, dpu))[0].matches is True
+    async with connection.transaction():
+        await connection.execute(
+            "SELECT public.add_retention_policy('occupancy.crossing', drop_after => INTERVAL '10 years')"
+        )
+        first = await connection.fetchval("SELECT occupancy.stored_since()")
+        assert first <= START
+        rows = await connection.fetch(
+            "SELECT * FROM occupancy.reconciliation($1, $2, $3)", dpu, first - HOUR, first + HOUR
+        )
+        await connection.execute("SELECT public.remove_retention_policy('occupancy.crossing')")
+    before, after, total = rows
+    assert [before[name] for name in ("stored", "towards", "missing", "matches")] == [None] * 4
+    assert after["stored"] == 0
+    assert total["stored"] is None
+
+
+async def test_old_reports_are_dropped_by_the_chunk(connection: asyncpg.Connection) -> None:
+    now = datetime.now(UTC)
+    old = now - timedelta(days=110)
+    dpu = await _fill(
+        connection, [], [Report(old, old + HOUR, 1), Report(now - 2 * HOUR, now - HOUR, 2)], None
+    )
+    await connection.execute("CALL occupancy.drop_sent_reports()")
+    left = "SELECT array_agg(events) FROM occupancy.sent_report WHERE dpu = $1"
+    assert await connection.fetchval(left, dpu) == [2]
+    await connection.execute("""CALL occupancy.drop_sent_reports(0, '{"age": "-14 days"}')""")
+    assert await connection.fetchval(left, dpu) is None
