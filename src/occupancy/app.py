@@ -34,6 +34,7 @@ from occupancy.api.gate import Gate
 from occupancy.api.hot_path import HotPath
 from occupancy.api.known_parameters import only_known_parameters
 from occupancy.database import DEFAULT_ORGANIZATION, Database, topology_engine
+from occupancy.devices.keeper import Keeper
 from occupancy.ingest.intake import Intake
 from occupancy.reading.database import read_database
 from occupancy.refresh import Refresher
@@ -74,6 +75,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
                 async_sessionmaker(engine, expire_on_commit=False), DEFAULT_ORGANIZATION
             )
             app.state.intake = await stack.enter_async_context(Intake.open(database_url, settings))
+            app.state.keeper = await stack.enter_async_context(Keeper.open(database_url, settings))
             if settings.refresh == "auto":
                 await stack.enter_async_context(_refreshing(database_url, settings))
             app.state.reads = await stack.enter_async_context(read_database(database, database_url, settings))

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from functools import partial
+from typing import Any, TypeAlias
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
-from occupancy.api.dpus import DpuIdPath
+from occupancy.api.bare_route import BareRoute
+from occupancy.api.known_parameters import only_known_parameters
 from occupancy.api.metrics import count_heartbeats
-from occupancy.database import DEFAULT_ORGANIZATION, Database
-from occupancy.devices.heartbeats import (
-    MOST_REPORTS,
-    ParsedHeartbeats,
-    parse_heartbeat,
-    parse_heartbeats,
-)
-from occupancy.devices.store import Kept, keep
-from occupancy.errors import InvalidInput, NotFound, TooLarge
+from occupancy.database import DEFAULT_ORGANIZATION
+from occupancy.devices.heartbeats import MOST_REPORTS, ParsedHeartbeats, parse_heartbeat, parse_heartbeats
+from occupancy.devices.keeper import Keeper
+from occupancy.devices.store import Kept
+from occupancy.errors import InvalidInput, NotFound, TooLarge, UnsupportedMedia
+from occupancy.ingest.body import decompressed
+from occupancy.ingest.intake import Intake
 from occupancy.parse import Clock
 from occupancy.parse.documents import document_of
 from occupancy.settings import Settings
 
-router = APIRouter(tags=["devices"])
+router = APIRouter(tags=["devices"], route_class=BareRoute)
+
+# Above this, parsing takes long enough to hold up other requests on the event loop.
+_LARGE_BODY = 64 * 1024
+_Parse: TypeAlias = Callable[[Any, Settings, Clock], ParsedHeartbeats]
 
 _INSTANT = {"type": "string", "format": "date-time"}
 _PROPERTIES: dict[str, Any] = {
@@ -66,7 +72,16 @@ _OF_ANY: dict[str, Any] = {
 }
 
 
-def _body_schema(schema: dict[str, Any]) -> dict[str, Any]:
+_DPU_ID: dict[str, Any] = {
+    "name": "dpu_id",
+    "in": "path",
+    "required": True,
+    "description": "The caller's own id of the DPU: its serial number.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+}
+
+
+def _described(schema: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
@@ -88,69 +103,91 @@ class HeartbeatReceipt(BaseModel):
     rejected: list[RejectedPart]
 
 
-async def _body(request: Request) -> bytes:
-    # Required: a browser asks the service first before it sends this type for a page from elsewhere.
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind != "application/json":
-        raise InvalidInput("send heartbeats as application/json", field="Content-Type", value=kind)
-    return await request.body()
-
-
-Body = Annotated[bytes, Depends(_body)]
-
-
 @router.post(
-    "/heartbeats", openapi_extra=_body_schema({"oneOf": [_OF_ANY, {"type": "array", "items": _OF_ANY}]})
+    "/heartbeats",
+    response_model=HeartbeatReceipt,
+    openapi_extra=_described({"oneOf": [_OF_ANY, {"type": "array", "items": _OF_ANY}]}),
 )
-async def keep_heartbeats(request: Request, body: Body) -> HeartbeatReceipt:
+async def keep_heartbeats(request: Request) -> Response:
     """Keep heartbeats of any DPUs: one, or an array. Answers after the commit.
 
     One that is bad never loses the others, nor does a bad statement in its `sent` lose it.
     """
+    parsed = await _parsed(request, _parse_any)
+    return _answer(await _keep(request, parsed))
+
+
+@router.post(
+    "/dpus/{dpu_id}/heartbeat",
+    response_model=HeartbeatReceipt,
+    openapi_extra={"parameters": [_DPU_ID], **_described(_OF_ONE)},
+)
+async def keep_heartbeat(request: Request) -> Response:
+    """Keep a heartbeat of the DPU. Answers after the commit."""
+    dpu_id: str = request.path_params["dpu_id"]
+    parsed = await _parsed(request, partial(_parse_one, dpu_id))
+    kept = await _keep(request, parsed)
+    if any(part.code == "unknown_dpu" for part in kept.rejected):
+        raise NotFound(f"there is no DPU {dpu_id!r}", field="dpu_id", value=dpu_id)
+    return _answer(kept)
+
+
+async def _parsed(request: Request, parse: _Parse) -> ParsedHeartbeats:
+    keeper: Keeper = request.app.state.keeper
+    # before the body is read and parsed: this is when there is no time for it
+    keeper.require_room()
+    if request.scope["query_string"]:
+        only_known_parameters(request)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    # Required: a browser asks the service first before it sends this type for a page from elsewhere.
+    if kind != "application/json":
+        raise UnsupportedMedia("send heartbeats as application/json", field="Content-Type", value=kind)
+    body = await request.body()
     settings: Settings = request.app.state.settings
-    document = _document(body)
+    # The time in the body is compared with this.
+    clock = Clock(datetime.now(UTC), settings.max_clock_skew, settings.earliest_event)
+    encoding = request.headers.get("content-encoding", "")
+    if encoding or len(body) > _LARGE_BODY:
+        intake: Intake = request.app.state.intake
+        async with intake.parsing:
+            return await run_in_threadpool(_read, body, encoding, settings, clock, parse)
+    return _read(body, encoding, settings, clock, parse)
+
+
+def _read(body: bytes, encoding: str, settings: Settings, clock: Clock, parse: _Parse) -> ParsedHeartbeats:
+    plain = decompressed(body, encoding, settings.max_body_bytes)
+    try:
+        document = document_of(plain)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"the body is not JSON: {error}", field="body") from error
+    return parse(document, settings, clock)
+
+
+def _parse_any(document: Any, settings: Settings, clock: Clock) -> ParsedHeartbeats:
     documents = document if isinstance(document, list) else [document]
     limit = settings.max_heartbeats_per_request
     if len(documents) > limit:
         raise TooLarge(f"{len(documents)} heartbeats are more than {limit}: send them in parts", field="body")
-    parsed = parse_heartbeats(documents, _clock(settings), settings.sent_report_age)
-    return _receipt(await _keep(request, parsed))
+    return parse_heartbeats(documents, clock, settings.sent_report_age)
 
 
-@router.post("/dpus/{dpu_id}/heartbeat", openapi_extra=_body_schema(_OF_ONE))
-async def keep_heartbeat(request: Request, dpu_id: DpuIdPath, body: Body) -> HeartbeatReceipt:
-    """Keep a heartbeat of the DPU. Answers after the commit."""
-    settings: Settings = request.app.state.settings
-    parsed = parse_heartbeat(_document(body), _clock(settings), settings.sent_report_age, dpu_id)
-    kept = await _keep(request, parsed)
-    if any(part.code == "unknown_dpu" for part in kept.rejected):
-        raise NotFound(f"there is no DPU {dpu_id!r}", field="dpu_id", value=dpu_id)
-    return _receipt(kept)
+def _parse_one(dpu_id: str, document: Any, settings: Settings, clock: Clock) -> ParsedHeartbeats:
+    return parse_heartbeat(document, clock, settings.sent_report_age, dpu_id)
 
 
 async def _keep(request: Request, parsed: ParsedHeartbeats) -> Kept:
-    database: Database = request.app.state.database
-    kept = await keep(database, DEFAULT_ORGANIZATION, parsed)
+    keeper: Keeper = request.app.state.keeper
+    kept = await keeper.put(DEFAULT_ORGANIZATION, parsed)
     count_heartbeats(kept)
     return kept
 
 
-def _document(body: bytes) -> Any:
-    try:
-        return document_of(body)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"the body is not JSON: {error}", field="body") from error
-
-
-def _clock(settings: Settings) -> Clock:
-    return Clock(datetime.now(UTC), settings.max_clock_skew, settings.earliest_event)
-
-
-def _receipt(kept: Kept) -> HeartbeatReceipt:
-    return HeartbeatReceipt(
+def _answer(kept: Kept) -> Response:
+    receipt = HeartbeatReceipt(
         accepted=kept.accepted,
         older=kept.older,
         rejected=[
             RejectedPart(index=part.index, code=part.code, detail=part.detail) for part in kept.rejected
         ],
     )
+    return Response(receipt.model_dump_json(), media_type="application/json")

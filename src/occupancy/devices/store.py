@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import asyncpg
 
-from occupancy.database import Database
 from occupancy.devices.heartbeats import Heartbeats, ParsedHeartbeats, SentReports
 from occupancy.parse import Rejected, shown
+
+_Columns = TypeVar("_Columns", Heartbeats, SentReports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,39 +26,53 @@ class Kept:
     rejected: list[Rejected]
 
 
-async def keep(database: Database, organization: int, parsed: ParsedHeartbeats) -> Kept:
-    """Keep the heartbeats and what they say was sent, in one transaction: returning means committed.
+async def keep_together(
+    connection: asyncpg.Connection, organization: int, requests: Sequence[ParsedHeartbeats]
+) -> list[Kept]:
+    """Keep the heartbeats of several requests, and what they say was sent; what became of each request.
 
-    Raises DatabaseUnavailable, Busy.
+    Two statements at most, which are one transaction only if one is open on the connection.
     """
-    async with database.connection() as connection:
-        if not len(parsed.reports):
-            # One statement is a transaction of its own: two round trips less.
-            return await keep_within(connection, organization, parsed)
-        async with connection.transaction():
-            return await keep_within(connection, organization, parsed)
-
-
-async def keep_within(connection: asyncpg.Connection, organization: int, parsed: ParsedHeartbeats) -> Kept:
-    """Keep heartbeats in the transaction that is open on the connection."""
-    beats = parsed.heartbeats
+    beats = _joined(Heartbeats(), [request.heartbeats for request in requests])
+    reports = _joined(SentReports(), [request.reports for request in requests])
     left_over = await _keep_heartbeats(connection, organization, beats) if len(beats) else []
-    if len(parsed.reports):
-        await _keep_reports(connection, organization, parsed.reports)
+    if len(reports):
+        await _keep_reports(connection, organization, reports)
+    # The database counts places from 1.
+    codes = {row["index"] - 1: row["code"] for row in left_over}
+    kept = []
+    first = 0
+    for request in requests:
+        places = range(len(request.heartbeats))
+        kept.append(_kept(request, {at: codes[first + at] for at in places if first + at in codes}))
+        first += len(request.heartbeats)
+    return kept
+
+
+def _joined(whole: _Columns, parts: Sequence[_Columns]) -> _Columns:
+    for part in parts:
+        for column in fields(part):
+            getattr(whole, column.name).extend(getattr(part, column.name))
+    return whole
+
+
+def _kept(request: ParsedHeartbeats, codes: Mapping[int, str]) -> Kept:
+    """`codes`: why heartbeats, by their place in the request's columns, are not the latest."""
+    beats = request.heartbeats
     unknown = [
         Rejected(
-            beats.indexes[row["index"] - 1],
+            beats.indexes[place],
             "unknown_dpu",
-            f"dpu_id {shown(beats.dpu_ids[row['index'] - 1])} is not registered",
+            f"dpu_id {shown(beats.dpu_ids[place])} is not registered",
             None,
         )
-        for row in left_over
-        if row["code"] == "unknown_dpu"
+        for place, code in codes.items()
+        if code == "unknown_dpu"
     ]
     return Kept(
-        accepted=len(beats) - len(left_over),
-        older=len(left_over) - len(unknown),
-        rejected=sorted([*parsed.rejected, *unknown], key=lambda one: one.index),
+        accepted=len(beats) - len(codes),
+        older=len(codes) - len(unknown),
+        rejected=sorted([*request.rejected, *unknown], key=lambda one: one.index),
     )
 
 
