@@ -72,7 +72,9 @@ AS $$
       CASE WHEN span.hour IS NOT NULL OR said.hours * INTERVAL '1 hour' = span.until - span.start THEN said.events END
         AS reported,
       event.lowest, event.highest, coalesce(refused.events, 0) AS rejected,
-      coalesce(gap.within, 0)::bigint AS within, coalesce(gap.across, 0)::bigint AS across,
+      -- numbers that make no sense may add up to more than a bigint holds
+      least(coalesce(gap.within, 0), 9223372036854775807)::bigint AS within,
+      least(coalesce(gap.across, 0), 9223372036854775807)::bigint AS across,
       coalesce(gap.restarts, 0) AS restarts, coalesce(gap.is_open, false) AS is_open,
       coalesce(known.since <= span.start AND known.until >= span.until AND coalesce(event.unnumbered, 0) = 0, false)
         AS is_numbered

@@ -17,7 +17,9 @@ AS $$
     WHERE crossing.dpu = seq_summary.dpu AND crossing.time >= from_time AND crossing.time < to_time
   ) AS event
   CROSS JOIN (
-    SELECT coalesce(sum(found.missing) FILTER (WHERE found.kind <> 'pending'), 0)::bigint AS missing,
+    -- numbers that make no sense may add up to more than a bigint holds
+    SELECT least(coalesce(sum(found.missing) FILTER (WHERE found.kind <> 'pending'), 0), 9223372036854775807)::bigint
+        AS missing,
       count(*) FILTER (WHERE found.kind = 'gap') AS gaps,
       count(*) FILTER (WHERE found.kind = 'restart') AS restarts,
       count(*) FILTER (WHERE found.kind = 'disorder') AS out_of_order,

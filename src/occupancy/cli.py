@@ -35,6 +35,9 @@ from occupancy.check import check as check_aggregates
 from occupancy.csv_import import import_csv
 from occupancy.database import DEFAULT_ORGANIZATION, Database, topology_engine
 from occupancy.demo import run_demo
+from occupancy.devices.duration import duration
+from occupancy.devices.status import DpuState, DpuStatus, dpu_states, dpu_status
+from occupancy.devices.tables import dpu_table, fleet_table
 from occupancy.embedded import EmbeddedError
 from occupancy.errors import InvalidInput, OccupancyError
 from occupancy.export.encoder import Format
@@ -467,6 +470,53 @@ def check_command(
     _out.print(table)
     _out.print("Mend them with: occupancy refresh --rebuild FROM TO")
     raise typer.Exit(1)
+
+
+@app.command("dpu-status")
+def dpu_status_command(
+    dpu_id: Annotated[str | None, typer.Argument(help="One DPU in detail; default: all of them.")] = None,
+    silent_for: Annotated[
+        str | None, typer.Option(metavar="15m", help="Only those not heard of for so long: m, h or d.")
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=_instant, metavar="RFC3339", help="Look at numbers from here on; default: 24 hours ago."
+        ),
+    ] = None,
+) -> None:
+    """Say when DPUs were last heard of, how far their clocks are off, and which events are missing."""
+    silence = None if silent_for is None else duration(silent_for)
+    if dpu_id is None:
+        _print_states(silence)
+        return
+    if silence is not None:
+        raise InvalidInput(
+            "--silent-for is about all DPUs, not about one", field="silent-for", value=silent_for
+        )
+
+    async def work(database: Database, settings: Settings) -> DpuStatus:
+        now = datetime.now(UTC)
+        start = now - timedelta(hours=24) if since is None else since
+        return await dpu_status(database, DEFAULT_ORGANIZATION, dpu_id, start, now + settings.max_clock_skew)
+
+    _out.print(dpu_table(_with_database(work)))
+
+
+def _print_states(silence: timedelta | None) -> None:
+    async def work(database: Database, settings: Settings) -> list[DpuState]:
+        states: list[DpuState] = []
+        after = None
+        while True:
+            page = await dpu_states(
+                database, DEFAULT_ORGANIZATION, after, 1000, silence, settings.max_clock_skew
+            )
+            states += page.items
+            after = page.next
+            if after is None:
+                return states
+
+    _out.print(fleet_table(_with_database(work)))
 
 
 @app.command("simulate")

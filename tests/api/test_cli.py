@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -136,6 +136,36 @@ def test_check_says_what_differs_and_fails(run: CliRunner, migrated_url: str, tm
     assert result.exit_code == 1
     assert "15m" in result.output
     assert "--rebuild" in result.output
+
+
+def test_the_status_of_dpus(run: CliRunner, migrated_url: str, tmp_path: Path) -> None:
+    (tmp_path / "layout.yaml").write_text("dpus: [{dpu_id: 'a[b]'}, {dpu_id: '423'}]")
+    _ok(run, "apply", str(tmp_path / "layout.yaml"))
+    now = datetime.now(UTC)
+    rows = [(now - timedelta(minutes=30), 1, 1), (now - timedelta(minutes=20), -1, 5), (now, 1, 7)]
+    lines = [f"{time.isoformat()},{direction},a[b],{seq}" for time, direction, seq in rows]
+    (tmp_path / "events.csv").write_text("timestamp,direction,dpu_id,seq\n" + "\n".join(lines))
+    assert "accepted 3" in _ok(run, "import", str(tmp_path / "events.csv"))
+    (tmp_path / "events.csv").write_text("timestamp,direction,dpu_id\nsoon,1,423\n")
+    _ok(run, "import", str(tmp_path / "events.csv"))
+
+    fleet = _ok(run, "dpu-status")
+    assert "2 DPUs" in fleet
+    assert "a[b]" in fleet
+    assert now.isoformat(timespec="seconds").replace("+00:00", "Z") in fleet
+    silent = _ok(run, "dpu-status", "--silent-for", "10m")
+    assert "1 DPUs" in silent
+    assert "423" in silent
+    one = " ".join(_ok(run, "dpu-status", "a[b]").split())
+    assert "seq 1 to 7, 3 stored" in one
+    assert "missing 4 in 2 gaps and 0 restarts" in one
+    assert "1 missing, from seq 5 at" in one
+    assert "pending unknown" in one
+    other = " ".join(_ok(run, "dpu-status", "423").split())
+    assert "seq the DPU sends none" in other
+    assert "invalid_timestamp: 1" in other
+    assert run.invoke(cli.app, ["dpu-status", "424"]).exit_code == 1
+    assert run.invoke(cli.app, ["dpu-status", "--silent-for", "soon"]).exit_code == 1
 
 
 def test_a_simulation_can_be_applied_and_imported(run: CliRunner, migrated_url: str, tmp_path: Path) -> None:

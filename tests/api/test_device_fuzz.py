@@ -1,4 +1,4 @@
-"""Whatever is sent to the calls for devices, good by the description of the API or not: never a failure of the service."""
+"""Whatever is sent to the calls for devices, good by their description or not: never a failure of the service."""
 
 from __future__ import annotations
 

@@ -209,6 +209,18 @@ async def test_examples(
     assert sum(row["missing"] for row in rows) == missing
 
 
+async def test_numbers_that_make_no_sense_do_no_harm(connection: asyncpg.Connection) -> None:
+    largest = 2**63 - 1
+    seqs = [1, largest, 1, largest]
+    dpu = await _fill(
+        connection, [Event(at(place), seq) for place, seq in enumerate(seqs)], [], (at(9), largest)
+    )
+    row = await connection.fetchrow("SELECT * FROM occupancy.seq_summary($1, $2, $3)", dpu, START, END)
+    assert row is not None
+    assert (row["missing"], row["gaps"], row["restarts"], row["pending"]) == (largest, 2, 1, None)
+    assert (await _hours(connection, dpu))[0].seq_missing == largest
+
+
 async def test_a_gap_reaches_over_any_silence(connection: asyncpg.Connection) -> None:
     long_ago = START - timedelta(days=400)
     dpu = await _fill(connection, [Event(long_ago, 10), Event(at(5), 14)], [], None)

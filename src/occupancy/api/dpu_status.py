@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from occupancy.api.dpus import DpuIdPath
 from occupancy.api.pagination import CursorQuery, LimitQuery, Page, decode_cursor, encode_cursor
 from occupancy.api.times import time_range
 from occupancy.database import DEFAULT_ORGANIZATION, Database
+from occupancy.devices.duration import LONGEST_SILENCE, duration
 from occupancy.devices.reconciliation import LONGEST_RANGE
 from occupancy.devices.status import MOST_BREAKS, DpuState, DpuStatus, dpu_states, dpu_status
 from occupancy.errors import InvalidInput
@@ -21,8 +21,6 @@ from occupancy.settings import Settings
 router = APIRouter(tags=["devices"])
 
 _WINDOW = timedelta(hours=24)
-_DURATION = re.compile(r"([1-9][0-9]{0,4})(m|h|d)", re.ASCII)
-_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 SinceQuery = Annotated[
     str | None,
@@ -35,7 +33,7 @@ SilentQuery = Annotated[
     str | None,
     Query(
         description="Only DPUs without a heartbeat and an event for so long: minutes, hours or days like `15m`, `2h`, "
-        f"`1d`, up to {LONGEST_RANGE.days} days."
+        f"`1d`, up to {LONGEST_SILENCE.days} days."
     ),
 ]
 
@@ -145,7 +143,7 @@ async def list_statuses(
     settings: Settings = request.app.state.settings
     database: Database = request.app.state.database
     after = None if cursor is None else decode_cursor(cursor)
-    silence = None if silent_for is None else _duration(silent_for)
+    silence = None if silent_for is None else duration(silent_for)
     found = await dpu_states(database, DEFAULT_ORGANIZATION, after, limit, silence, settings.max_clock_skew)
     return Page(
         items=[_state(state) for state in found.items],
@@ -158,18 +156,6 @@ def _since(text: str, now: datetime, settings: Settings) -> datetime:
     if start < now - LONGEST_RANGE:
         raise InvalidInput(f"since is more than {LONGEST_RANGE.days} days ago", field="since", value=text)
     return start
-
-
-def _duration(text: str) -> timedelta:
-    match = _DURATION.fullmatch(text)
-    duration = None if match is None else int(match[1]) * _UNITS[match[2]]
-    if duration is None or duration > LONGEST_RANGE:
-        raise InvalidInput(
-            f"silent_for {text!r} is not a whole number and m, h or d, like 15m, up to {LONGEST_RANGE.days}d",
-            field="silent_for",
-            value=text,
-        )
-    return duration
 
 
 def _state(state: DpuState) -> DpuStateAnswer:

@@ -83,8 +83,7 @@ async def reconcile(
             "SELECT * FROM occupancy.reconciliation($1, $2, $3) ORDER BY hour NULLS LAST", dpu, since, until
         )
         others = await _other_reports(connection, dpu, since, until)
-        gaps = await seq_breaks(connection, dpu, since, until, "gap")
-        restarts = await seq_breaks(connection, dpu, since, until, "restart")
+        breaks = await seq_breaks(connection, dpu, since, until)
         kept = await connection.fetchval(
             "SELECT CASE WHEN isfinite(since) THEN since END FROM occupancy.stored_since() AS since"
         )
@@ -95,8 +94,8 @@ async def reconcile(
         hours=[Hour(row["hour"], _tally(row)) for row in hours],
         total=_tally(total),
         other_reports=others,
-        gaps=gaps,
-        restarts=restarts,
+        gaps=breaks.gaps,
+        restarts=breaks.restarts,
         stored_since=kept,
     )
 

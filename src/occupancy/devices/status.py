@@ -59,6 +59,14 @@ class SeqBreak:
 
 
 @dataclass(frozen=True, slots=True)
+class SeqBreaks:
+    """The latest ones, the latest first."""
+
+    gaps: list[SeqBreak]
+    restarts: list[SeqBreak]
+
+
+@dataclass(frozen=True, slots=True)
 class SeqSummary:
     """The numbers of the events in a window; `gaps` and `restarts` are the latest ones of so many.
 
@@ -172,25 +180,28 @@ async def number_of(connection: asyncpg.Connection, organization: int, dpu_id: s
     return number
 
 
-async def seq_breaks(
-    connection: asyncpg.Connection, dpu: int, since: datetime, until: datetime, kind: str
-) -> list[SeqBreak]:
-    """The latest breaks of a kind (`gap`, `restart`) in the numbers of a DPU (its number), the latest first."""
+async def seq_breaks(connection: asyncpg.Connection, dpu: int, since: datetime, until: datetime) -> SeqBreaks:
+    """The latest gaps and restarts in the numbers of a DPU (its number)."""
     rows = await connection.fetch(
         """
-        SELECT after_seq, before_seq, missing, after_time, before_time
-        FROM occupancy.seq_breaks($1, $2, $3)
-        WHERE kind = $4
-        ORDER BY before_time DESC, before_seq DESC
-        LIMIT $5
+        SELECT kind, after_seq, before_seq, missing, after_time, before_time
+        FROM (
+          SELECT *, row_number() OVER (PARTITION BY kind ORDER BY before_time DESC, before_seq DESC) AS place
+          FROM occupancy.seq_breaks($1, $2, $3)
+          WHERE kind IN ('gap', 'restart')
+        ) AS ranked
+        WHERE place <= $4
+        ORDER BY place
         """,
         dpu,
         since,
         until,
-        kind,
         MOST_BREAKS,
     )
-    return [SeqBreak(*row.values()) for row in rows]
+    found: dict[str, list[SeqBreak]] = {"gap": [], "restart": []}
+    for kind, *values in rows:
+        found[kind].append(SeqBreak(*values))
+    return SeqBreaks(found["gap"], found["restart"])
 
 
 async def _states(
@@ -219,6 +230,9 @@ async def _seq_summary(
     assert row is not None  # noqa: S101 -- a sum is one row
     if row["lowest"] is None and row["pending"] is None:
         return None
+    breaks = SeqBreaks([], [])
+    if row["gaps"] or row["restarts"]:
+        breaks = await seq_breaks(connection, dpu, since, until)
     return SeqSummary(
         stored=row["stored"],
         unnumbered=row["unnumbered"],
@@ -229,6 +243,6 @@ async def _seq_summary(
         gap_count=row["gaps"],
         restart_count=row["restarts"],
         out_of_order=row["out_of_order"],
-        gaps=await seq_breaks(connection, dpu, since, until, "gap") if row["gaps"] else [],
-        restarts=await seq_breaks(connection, dpu, since, until, "restart") if row["restarts"] else [],
+        gaps=breaks.gaps,
+        restarts=breaks.restarts,
     )
