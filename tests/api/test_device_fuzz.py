@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -17,6 +18,34 @@ from tests.conftest import KEY
 _SCHEMA = schemathesis.openapi.from_dict(
     create_app(Settings(api_key=KEY, refresh="off"), "postgresql://none").openapi()
 )
+_JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda below: st.lists(below, max_size=2) | st.dictionaries(st.text(max_size=3), below, max_size=2),
+    max_leaves=4,
+)
+_NUMBERS = st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**63 - 1, 2**63, -1, 1.0, True])
+
+
+def _instants(past_hours: int) -> st.SearchStrategy[Any]:
+    """An instant some hours ago, mostly; also one that no clock shows."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    good = st.integers(0, past_hours).map(lambda hours: (now - timedelta(hours=hours)).isoformat())
+    odd = [
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.999999Z",
+        "1970-01-01T00:00:00Z",
+        "2150-01-01T00:00:00Z",
+    ]
+    return good | good | st.sampled_from(odd) | _JSON
+
+
+_STATEMENTS = st.fixed_dictionaries(
+    {"from": _instants(48), "to": _instants(24), "events": _NUMBERS | st.integers(0, 9) | _JSON}
+)
+_HEARTBEATS = st.fixed_dictionaries(
+    {"dpu_id": st.sampled_from(["d", "e", "nobody", "d\x00"]), "timestamp": _instants(2)},
+    optional={"seq": _NUMBERS | _JSON, "sent": st.lists(_STATEMENTS | _JSON, max_size=4) | _JSON},
+)
 _CALLS = [
     ("POST", "/v1/heartbeats"),
     ("POST", "/v1/dpus/{dpu_id}/heartbeat"),
@@ -24,6 +53,25 @@ _CALLS = [
     ("GET", "/v1/dpu-statuses"),
     ("GET", "/v1/dpus/{dpu_id}/reconciliation"),
 ]
+
+
+@given(beats=st.lists(_HEARTBEATS | _JSON, max_size=5))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_odd_heartbeats_are_judged_one_by_one(client: httpx.AsyncClient, beats: list[Any]) -> None:
+    for dpu_id in ("d", "e"):
+        await client.put(f"/v1/dpus/{dpu_id}", json={})
+    answer = await client.post("/v1/heartbeats", json=beats)
+    assert answer.status_code == 200, answer.text
+    receipt = answer.json()
+    indexes = {part["index"] for part in receipt["rejected"]}
+    assert receipt["accepted"] + receipt["older"] >= len(beats) - len(indexes)
+    assert all(0 <= index < len(beats) for index in indexes)
+    for dpu_id in ("d", "e"):
+        status = await client.get(f"/v1/dpus/{dpu_id}/status")
+        assert status.status_code == 200, status.text
+        since = (datetime.now(UTC) - timedelta(days=3)).isoformat()
+        hours = await client.get(f"/v1/dpus/{dpu_id}/reconciliation", params={"from": since})
+        assert hours.status_code == 200, hours.text
 
 
 async def _sent(client: httpx.AsyncClient, case: Any) -> httpx.Response:
