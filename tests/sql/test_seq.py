@@ -193,6 +193,9 @@ def at(minute: float) -> datetime:
         ([1, 1, 1], ["restart", "restart"], 0),
         # begins anew, and its first three are lost
         ([998, 999, 4, 5], ["restart"], 3),
+        # lower by 100: begins anew; lower by less: out of order
+        ([249, 250, 150, 151], ["restart"], 149),
+        ([249, 250, 151, 152], ["disorder", "disorder", "gap"], 96),
         # the clock was set back by some seconds
         ([101, 102, 105, 103, 106, 104, 107], ["disorder", "disorder"], 0),
         ([101, 102, 105, 103, 107], ["gap", "gap", "disorder"], 2),
