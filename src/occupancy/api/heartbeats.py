@@ -11,8 +11,6 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from occupancy.api.bare_route import BareRoute
-from occupancy.api.known_parameters import only_known_parameters
 from occupancy.api.metrics import count_heartbeats
 from occupancy.database import DEFAULT_ORGANIZATION
 from occupancy.devices.heartbeats import MOST_REPORTS, ParsedHeartbeats, parse_heartbeat, parse_heartbeats
@@ -25,7 +23,7 @@ from occupancy.parse import Clock
 from occupancy.parse.documents import document_of
 from occupancy.settings import Settings
 
-router = APIRouter(tags=["devices"], route_class=BareRoute)
+router = APIRouter(tags=["devices"])
 
 # Above this, parsing takes long enough to hold up other requests on the event loop.
 _LARGE_BODY = 64 * 1024
@@ -136,8 +134,6 @@ async def _parsed(request: Request, parse: _Parse) -> ParsedHeartbeats:
     keeper: Keeper = request.app.state.keeper
     # before the body is read and parsed: this is when there is no time for it
     keeper.require_room()
-    if request.scope["query_string"]:
-        only_known_parameters(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     # Required: a browser asks the service first before it sends this type for a page from elsewhere.
     if kind != "application/json":
