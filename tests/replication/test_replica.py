@@ -311,6 +311,8 @@ async def test_what_is_wrong_with_a_statement_is_not_the_replicas_fault(reading:
     async with reads.connection() as connection:
         with pytest.raises(asyncpg.DataError):
             await connection.fetchval("SELECT $1::integer", "no number")
+        with pytest.raises(asyncpg.InterfaceError):
+            await connection.fetchval("SELECT $1::integer")
         with pytest.raises(asyncpg.UndefinedTableError):
             await connection.fetchval("SELECT * FROM nothing")
         assert await connection.fetchval("SELECT pg_is_in_recovery()") is True
