@@ -64,7 +64,11 @@ def consuming(servers: str, service: Service, after: float = 0.0) -> Iterator[li
 
 
 async def loaded(servers: str, service: Service, plan: Plan, settle: float) -> Report:
-    target = Target(f"http://127.0.0.1:{service.port}", kafka_servers=servers, kafka_topic=TOPIC)
+    target = Target(
+        f"http://127.0.0.1:{service.port}",
+        kafka={"bootstrap.servers": servers, "acks": "all"},
+        kafka_topic=TOPIC,
+    )
     audit = Audit(every=0.1, spaces=4, settle=settle)
     return await run_load(plan, Site(plan.dpus), target, Conduct(), audit)
 
@@ -104,7 +108,7 @@ async def test_a_batch_is_for_http() -> None:
         await run_load(
             Plan(1, (Phase(1, 1),), batch_size=2),
             Site(1),
-            Target("http://127.0.0.1:1", kafka_servers="127.0.0.1:1"),
+            Target("http://127.0.0.1:1", kafka={}),
             Conduct(),
             None,
         )

@@ -94,6 +94,8 @@ def test_what_an_answer_says() -> None:
         1,
         {2: "x"},
     )
+    queued = judge(Answer(202, b'{"queued":2,"rejected":[]}'), 2)
+    assert (queued.fate, queued.accepted, queued.label) == (Fate.ACKNOWLEDGED, 2, "202")
     refused = judge(Answer(429, b"", retry_after=3.0), 1)
     assert (refused.fate, refused.retry_after) == (Fate.REFUSED, 3.0)
     assert judge(Answer(422), 1).fate is Fate.FAILED

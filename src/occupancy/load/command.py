@@ -20,6 +20,7 @@ from rich.status import Status
 from occupancy import address
 from occupancy.database import DEFAULT_ORGANIZATION, Database
 from occupancy.errors import InvalidInput
+from occupancy.kafka.properties import producer_properties
 from occupancy.load.audit import Audit
 from occupancy.load.generator import Conduct
 from occupancy.load.plan import UNPACED, Phase, Plan
@@ -82,8 +83,6 @@ def load_command(
         float,
         typer.Option(min=0.1, help="Seconds after which a message that finds no connection is given up."),
     ] = math.inf,
-    bootstrap_servers: Annotated[str, typer.Option(help="Mode kafka: the brokers.")] = "127.0.0.1:9092",
-    topic: Annotated[str, typer.Option(help="Mode kafka: the topic.")] = "occupancy.events",
     setup: Annotated[
         bool, typer.Option("--setup", help="First declare the site, by SQL, in the database of the settings.")
     ] = False,
@@ -109,7 +108,7 @@ def load_command(
 ) -> None:
     """Be many DPUs: send at a fixed rate, time the answers, check the counts. Exit status 1 if any is wrong.
 
-    The service's key is OCCUPANCY_API_KEY.
+    The service's key is OCCUPANCY_API_KEY; --mode kafka uses OCCUPANCY_KAFKA_BOOTSTRAP_SERVERS and the like.
     """
     settings = Settings()
     plan = Plan(
@@ -129,8 +128,8 @@ def load_command(
         url or f"http://{settings.host}:{settings.port}",
         None if settings.api_key is None else settings.api_key.get_secret_value(),
         connections,
-        kafka_servers=bootstrap_servers if kafka else None,
-        kafka_topic=topic,
+        producer_properties(settings) if kafka else None,
+        settings.kafka_topic,
     )
     if settle is None:
         settle = _KAFKA_SETTLE_SECONDS if kafka else 0.0

@@ -6,7 +6,7 @@ import asyncio
 import csv
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the load goes: the service, and, where messages go through Kafka, the brokers in front of it."""
+    """Where the load goes: the service, and, where messages go through Kafka, the topic in front of it.
+
+    `kafka` are the properties of a producer, as librdkafka has them.
+    """
 
     url: str
     key: str | None = None
     connections: int = 64
-    kafka_servers: str | None = None
+    kafka: Mapping[str, Any] | None = None
     kafka_topic: str = "occupancy.events"
-    kafka_options: Mapping[str, str] = field(default_factory=dict)
 
 
 async def run_load(
@@ -54,7 +56,7 @@ async def run_load(
     `ledger_file`: write what is known of every event there, as CSV. Raises InvalidInput where the service cannot be
     reached or does not know the site.
     """
-    if target.kafka_servers is not None and plan.batch_size != 1:
+    if target.kafka is not None and plan.batch_size != 1:
         raise InvalidInput("batch-size: a message in Kafka holds one event", field="batch-size")
     endpoint = Endpoint.of(target.url, target.key)
     questions = Questions(endpoint)
@@ -94,11 +96,9 @@ class _Run:
     def transport(self, target: Target, endpoint: Endpoint) -> Transport:
         """The way of the messages."""
         messages = Messages(self.site, self.schedule, self.ledger)
-        if target.kafka_servers is None:
+        if target.kafka is None:
             return HttpTransport(endpoint, target.connections, messages, self.generator)
-        return KafkaTransport(
-            target.kafka_servers, target.kafka_topic, target.kafka_options, messages, self.generator
-        )
+        return KafkaTransport(target.kafka_topic, target.kafka, messages, self.generator)
 
     async def go(
         self, transport: Transport, auditor: Auditor | None, progress: Callable[[dict[str, Any]], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -18,7 +19,7 @@ from occupancy.load.verdict import Fate, Verdict, judge
 _OTHER_FILES = 100
 _METADATA_SECONDS = 10
 _FLUSH_SECONDS = 1
-# Of librdkafka's queue: beyond it, messages wait here, where their waiting is seen.
+# What librdkafka queues unless it is told.
 _MOST_QUEUED = 100_000
 
 
@@ -77,30 +78,23 @@ class KafkaTransport:
     """Messages to a topic, one event each, keyed by `dpu_id`, acknowledged by all replicas in sync."""
 
     def __init__(
-        self, servers: str, topic: str, options: Mapping[str, str], messages: Messages, generator: Generator
+        self, topic: str, properties: Mapping[str, Any], messages: Messages, generator: Generator
     ) -> None:
+        """`properties` are those of librdkafka."""
         self._topic = topic
         self._messages = messages
         self._generator = generator
         self._queued = 0
-        self._full = False
-        self._producer = Producer(
-            {
-                "bootstrap.servers": servers,
-                "acks": "all",
-                "enable.idempotence": True,
-                "linger.ms": 5,
-                "queue.buffering.max.messages": _MOST_QUEUED,
-                **options,
-            }
-        )
+        # Beyond it, messages wait here, where their waiting is seen.
+        self._most_queued = int(properties.get("queue.buffering.max.messages", _MOST_QUEUED))
+        self._producer = Producer(dict(properties))
 
     async def open(self) -> None:
         try:
             self._producer.list_topics(self._topic, timeout=_METADATA_SECONDS)
         except KafkaException as error:
             raise InvalidInput(
-                f"bootstrap-servers: no broker answers: {error}", field="bootstrap-servers"
+                f"no broker answers: {error}", field="OCCUPANCY_KAFKA_BOOTSTRAP_SERVERS"
             ) from error
 
     async def close(self) -> None:
@@ -108,7 +102,7 @@ class KafkaTransport:
         self._producer.flush(_FLUSH_SECONDS)
 
     def ready(self) -> bool:
-        return self._queued < _MOST_QUEUED
+        return self._queued < self._most_queued
 
     def send(self, delivery: Delivery) -> None:
         event = delivery.events[0]

@@ -38,8 +38,9 @@ class _Rejected(msgspec.Struct):
 
 
 class _Receipt(msgspec.Struct):
-    accepted: int
-    duplicates: int
+    accepted: int = 0
+    duplicates: int = 0
+    queued: int = 0  # where a log stands in front of the database
     rejected: list[_Rejected] = []
 
 
@@ -72,8 +73,9 @@ def _read(answer: Answer, events: int) -> Verdict:
     except msgspec.MsgspecError:
         return Verdict(Fate.UNKNOWN, f"{answer.status} without a receipt")
     rejected = {event.index: event.code for event in receipt.rejected}
-    told_of = receipt.accepted + receipt.duplicates + len(rejected)
+    accepted = receipt.accepted + receipt.queued
+    told_of = accepted + receipt.duplicates + len(rejected)
     places = all(0 <= index < events for index in rejected)
-    if told_of != events or not places or min(receipt.accepted, receipt.duplicates) < 0:
+    if told_of != events or not places or min(receipt.accepted, receipt.queued, receipt.duplicates) < 0:
         return Verdict(Fate.UNKNOWN, f"{answer.status} with a receipt for another number of events")
-    return Verdict(Fate.ACKNOWLEDGED, str(answer.status), receipt.accepted, receipt.duplicates, rejected)
+    return Verdict(Fate.ACKNOWLEDGED, str(answer.status), accepted, receipt.duplicates, rejected)
