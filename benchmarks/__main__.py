@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks import count_at, export, ingest, kafka, refresh, series
+from benchmarks import count_at, export, ingest, kafka, refresh, series, storage
 
 RESULTS = Path(__file__).parent / "results"
 # A round takes seconds: the peers read every crossing.
@@ -20,7 +20,8 @@ def main() -> None:
     """Run one benchmark and write its result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "benchmark", choices=("count_at", "refresh", "export", "series", "kafka", "ingest", "all")
+        "benchmark",
+        choices=("count_at", "refresh", "export", "series", "storage", "kafka", "ingest", "all"),
     )
     parser.add_argument(
         "--database-url",
@@ -68,6 +69,8 @@ def main() -> None:
         kafka.main(
             arguments.database_url, arguments.results, events=arguments.events, broker=arguments.broker
         )
+    if arguments.benchmark in {"storage", "all"}:
+        storage.main(arguments.database_url, arguments.results, keep=arguments.keep)
     if arguments.benchmark in {"export", "all"}:
         export.main(arguments.database_url, arguments.results)
     if arguments.benchmark in {"ingest", "all"}:

@@ -23,7 +23,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 async def own_database(
     server_url: str, name: str, *, keep: bool = False, reuse: bool = False, refreshes: bool = False
 ) -> AsyncIterator[str]:
-    """The URL of a new database with the schema, its refresh job off; dropped at the end unless `keep`.
+    """The URL of a new database with the schema, its jobs off; dropped at the end unless `keep`.
 
     With `reuse` it is the one that an earlier run kept, with today's functions. With `refreshes` its refresh job runs,
     as in operation.
@@ -35,7 +35,7 @@ async def own_database(
     try:
         await schema.migrate(url)
         if not refreshes:
-            await _stop_refresh_job(url, fresh=not reuse)
+            await _stop_jobs(url, fresh=not reuse)
         yield url
     finally:
         if not keep:
@@ -55,12 +55,12 @@ async def _on_server(server_url: str, command: str) -> None:
         await connection.close()
 
 
-async def _stop_refresh_job(url: str, *, fresh: bool) -> None:
+async def _stop_jobs(url: str, *, fresh: bool) -> None:
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(
             "SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs "
-            "WHERE proc_schema = 'occupancy' AND proc_name = 'refresh_aggregates'"
+            "WHERE proc_schema = 'occupancy'"
         )
         await connection.execute("SELECT _timescaledb_functions.stop_background_workers()")
         if fresh:

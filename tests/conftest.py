@@ -36,7 +36,10 @@ _DO_NOT_SCHEDULE = (
     "WHERE proc_schema = 'occupancy'"
 )
 _NEVER_REFRESHED = (
-    "UPDATE occupancy.horizon SET read_before = '-infinity', write_before = '-infinity'",
+    "UPDATE occupancy.horizon "
+    "SET read_before = '-infinity', write_before = '-infinity', dropped_before = '-infinity'",
+    "UPDATE occupancy.storage SET compress_crossings_after = DEFAULT, compress_aggregates_after = DEFAULT, "
+    "keep_crossings = DEFAULT, keep_rejected = DEFAULT, worked_at = DEFAULT",
     "UPDATE occupancy.refresher SET holder = NULL, held_until = '-infinity', refreshed_at = '-infinity'",
 )
 _TABLES = (
@@ -134,7 +137,7 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 def settings() -> Settings:
     """As little as the service needs; no refresh that a test does not ask for."""
-    return Settings(api_key=KEY, refresh="off", database_connections=2)
+    return Settings(api_key=KEY, refresh="off", storage="off", database_connections=2)
 
 
 @pytest.fixture

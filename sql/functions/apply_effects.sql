@@ -2,6 +2,9 @@ CREATE OR REPLACE FUNCTION occupancy.apply_effects(dpus integer[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  -- Read after the lock of a topology change, which a drop takes too.
+  kept_since CONSTANT timestamptz := (SELECT horizon.dropped_before FROM occupancy.horizon);
 BEGIN
   -- Marked whether or not crossings are to be seen: one may be on its way in another transaction.
   INSERT INTO occupancy.stale (space, since, until)
@@ -29,7 +32,28 @@ BEGIN
     ) AS both_sets
     GROUP BY both_sets.space
   ) AS change
-  CROSS JOIN LATERAL unnest(change.spans) AS span;
+  -- what lies before the crossings that are kept can no longer be computed: it stays as it was
+  CROSS JOIN LATERAL unnest(change.spans * tstzmultirange(tstzrange(kept_since, NULL))) AS span;
+
+  IF isfinite(kept_since) AND EXISTS (
+    SELECT FROM occupancy.effect
+    WHERE effect.dpu = ANY (dpus) AND effect.valid_from < kept_since
+      AND NOT EXISTS (
+        SELECT FROM occupancy.derived_effects(dpus) AS new
+        WHERE (new.dpu, new.space, new.sign) = (effect.dpu, effect.space, effect.sign)
+          AND new.valid_from = effect.valid_from AND new.valid_to >= least(effect.valid_to, kept_since)
+      )
+    UNION ALL
+    SELECT FROM occupancy.derived_effects(dpus) AS new
+    WHERE new.valid_from < kept_since
+      AND NOT EXISTS (
+        SELECT FROM occupancy.effect
+        WHERE (new.dpu, new.space, new.sign) = (effect.dpu, effect.space, effect.sign)
+          AND effect.valid_from = new.valid_from AND effect.valid_to >= least(new.valid_to, kept_since)
+      )
+  ) THEN
+    RAISE WARNING 'history before % stays as it was: its single crossings are no longer stored', kept_since;
+  END IF;
 
   DELETE FROM occupancy.effect WHERE effect.dpu = ANY (dpus);
   INSERT INTO occupancy.effect (dpu, space, sign, valid_from, valid_to)

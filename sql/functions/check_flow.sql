@@ -61,6 +61,8 @@ AS $$
     IS DISTINCT FROM (correct.entries, correct.exits, correct.last_crossing, correct.person_microseconds,
       correct.net_first, correct.net_high, correct.net_low)
     AND bucket + width_of.width <= horizon.read_before
+    -- what no crossings are left for
+    AND (level <> '15m' OR bucket >= horizon.dropped_before)
     -- what is marked is known to differ, and no reader relies on it; nor on what follows it in the same bucket
     AND NOT EXISTS (
       SELECT FROM occupancy.stale

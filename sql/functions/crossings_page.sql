@@ -23,7 +23,8 @@ DECLARE
     SELECT passed.*
     FROM unnest($1, $2, $3) AS range (dpu, from_time, to_time)
     CROSS JOIN LATERAL (
-      SELECT crossing.time, crossing.dpu, crossing.seq, crossing.direction, crossing.received_at
+      SELECT crossing.time, crossing.dpu, crossing.seq, crossing.direction,
+        crossing.time + crossing.delay * INTERVAL '1 second' AS received_at
       FROM occupancy.crossing
       WHERE crossing.dpu = range.dpu AND crossing.time >= range.from_time AND crossing.time < range.to_time
         -- what the planner can see, to leave out chunks

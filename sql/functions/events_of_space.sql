@@ -16,6 +16,7 @@ DECLARE
   from_times timestamptz[];
   to_times timestamptz[];
 BEGIN
+  PERFORM occupancy.require_kept(from_time);
   SELECT array_agg(effect.dpu), array_agg(greatest(effect.valid_from, events_of_space.from_time)),
     array_agg(least(effect.valid_to, events_of_space.to_time))
   INTO dpus, from_times, to_times
@@ -38,4 +39,5 @@ $$;
 COMMENT ON FUNCTION occupancy.events_of_space(
   integer, timestamptz, timestamptz, timestamptz, integer, bigint, integer, boolean) IS
   'A page (see crossings_page) of the crossings in [from_time, to_time) that touched a space: what each did to its count, '
-  'and the doorway over which its DPU hung then.';
+  'and the doorway over which its DPU hung then. Raises invalid_parameter_value where from_time lies before the '
+  'crossings that are kept.';

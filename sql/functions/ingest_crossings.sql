@@ -6,13 +6,14 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   late_before timestamptz;
+  kept_since timestamptz;
   left_over integer[];
   late_dpus integer[];
   late_times timestamptz[];
   copies bigint;
 BEGIN
   PERFORM occupancy.lock_for_writing();
-  SELECT horizon.write_before INTO late_before FROM occupancy.horizon;
+  SELECT horizon.write_before, horizon.dropped_before INTO late_before, kept_since FROM occupancy.horizon;
 
   WITH event AS (
     SELECT given.index::integer, dpu.id AS dpu, given.time, given.seq, given.direction
@@ -21,10 +22,11 @@ BEGIN
     LEFT JOIN occupancy.dpu
       ON dpu.organization = ingest_crossings.organization AND dpu.dpu_id = given.dpu_id
   ), stored AS (
-    INSERT INTO occupancy.crossing (time, dpu, seq, direction)
-    SELECT event.time, event.dpu, event.seq, event.direction
+    INSERT INTO occupancy.crossing (time, dpu, seq, direction, delay)
+    SELECT event.time, event.dpu, event.seq, event.direction,
+      least(floor(date_part('epoch', now() - event.time)), 2147483647)::integer
     FROM event
-    WHERE event.dpu IS NOT NULL
+    WHERE event.dpu IS NOT NULL AND event.time >= kept_since
     -- in one order for all writers: two that bring the same events wait for each other, never in a circle;
     -- of copies in one batch, the first is stored
     ORDER BY event.dpu, event.time, event.seq, event.index
@@ -67,7 +69,9 @@ BEGIN
       SELECT left_event.index, dpu.dpu_id, crossing.direction AS stored_direction,
         CASE
           -- also where the DPU was registered between these two statements
-          WHEN dpu.id IS NULL OR crossing.dpu IS NULL THEN 'unknown_dpu'
+          WHEN dpu.id IS NULL THEN 'unknown_dpu'
+          WHEN times[left_event.index] < kept_since THEN 'past_retention'
+          WHEN crossing.dpu IS NULL THEN 'unknown_dpu'
           WHEN crossing.direction = directions[left_event.index] THEN 'duplicate'
           ELSE 'conflict'
         END AS code
@@ -84,6 +88,8 @@ BEGIN
       SELECT judged.index, judged.code,
         CASE judged.code
           WHEN 'unknown_dpu' THEN format('dpu_id %s is not registered', to_json(dpu_ids[judged.index]))
+          WHEN 'past_retention' THEN format(
+            'crossings before %s are no longer stored', to_char(kept_since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"'))
           WHEN 'conflict' THEN format(
             'dpu_id %s has direction %s at this timestamp and seq, not %s',
             to_json(dpu_ids[judged.index]), judged.stored_direction, directions[judged.index])
@@ -113,5 +119,5 @@ $$;
 
 COMMENT ON FUNCTION occupancy.ingest_crossings(integer, text[], timestamptz[], smallint[], bigint[]) IS
   'Stores events, each once, and marks what comes late. Returns a row, with its place from 1, for each event that was '
-  'not stored: duplicate, conflict (same DPU, instant and seq, other direction) or unknown_dpu; the last two are kept in '
-  'rejected_event.';
+  'not stored: duplicate, conflict (same DPU, instant and seq, other direction), unknown_dpu or past_retention (before '
+  'dropped_before); all but duplicates are kept in rejected_event.';

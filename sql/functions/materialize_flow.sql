@@ -1,6 +1,8 @@
 CREATE OR REPLACE FUNCTION occupancy.materialize_flow(from_time timestamptz, to_time timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+-- Where the horizon was taken back, chunks behind it may be compressed.
+SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0
 AS $$
 DECLARE
   rollup record;

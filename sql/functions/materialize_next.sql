@@ -13,7 +13,10 @@ BEGIN
   END IF;
   SELECT horizon.read_before, horizon.write_before INTO old_horizon, target FROM occupancy.horizon;
   IF old_horizon = '-infinity' THEN
-    old_horizon := least(target, public.time_bucket(INTERVAL '720 hours', occupancy.first_chunk()));
+    old_horizon := least(target, greatest(
+      public.time_bucket(INTERVAL '720 hours', occupancy.first_chunk()),
+      (SELECT horizon.dropped_before FROM occupancy.horizon)
+    ));
   END IF;
   new_horizon := least(target, old_horizon + step);
   PERFORM occupancy.materialize_flow(old_horizon, new_horizon);

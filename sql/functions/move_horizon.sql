@@ -12,6 +12,8 @@ BEGIN
   -- derived their late marks from effects at least as old as the claimed marks; those after it see the new horizon.
   PERFORM pg_advisory_xact_lock(occupancy.writing_lock());
   target := public.time_bucket(INTERVAL '15 minutes', clock_timestamp() - lag);
+  -- also with a clock that was set back far: what is dropped cannot be aggregated again
+  target := greatest(target, (SELECT horizon.dropped_before FROM occupancy.horizon));
   UPDATE occupancy.horizon
   -- A horizon in the future is that of a clock that was ahead: every event would be late until then. Going back is
   -- safe here: no writer is in flight, and what lies behind read_before is not read.

@@ -6,6 +6,8 @@ SET search_path = pg_catalog, pg_temp
 -- Start from the ranges and look each up by index: the planner cannot know how narrow they are.
 SET enable_hashjoin = off
 SET enable_mergejoin = off
+-- What is repaired in a compressed chunk is bounded already: the spaces and the range of one step.
+SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0
 AS $$
 DECLARE
   first_time timestamptz := (SELECT min(t) FROM unnest(from_times) AS t);
@@ -16,6 +18,8 @@ BEGIN
     'DELETE FROM %s AS flow
      USING unnest($1, $2, $3) AS range (space, from_time, to_time)
      WHERE flow.space = range.space
+       -- what is seen before the join: of a compressed chunk, only these spaces are decompressed
+       AND flow.space = ANY ($1)
        AND flow.bucket >= range.from_time AND flow.bucket < range.to_time
        AND flow.bucket >= $4 AND flow.bucket < $5', occupancy.flow_table('15m'))
     USING spaces, from_times, to_times, first_time, last_time;

@@ -25,8 +25,12 @@ BEGIN
     WHERE stale.claimed
     ORDER BY stale.since, stale.id
     LIMIT 5000
+  ), near AS (
+    -- all in one or two chunks: what is compressed there is decompressed for the whole range of a step
+    SELECT oldest_marks.*, min(from_time) OVER () + INTERVAL '720 hours' AS near_until FROM oldest_marks
   ), marks AS (
-    SELECT oldest_marks.*, greatest(INTERVAL '0', least(to_time - from_time, budget)) AS work FROM oldest_marks
+    SELECT near.*, greatest(INTERVAL '0', least(to_time - from_time, budget)) AS work FROM near
+    WHERE from_time <= near_until
   ), affordable AS (
     SELECT marks.*, from_time + work AS done_until
     FROM (

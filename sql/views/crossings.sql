@@ -14,7 +14,7 @@ CROSS JOIN LATERAL (
     crossing.time AS "timestamp",
     crossing.direction,
     crossing.seq,
-    crossing.received_at,
+    crossing.time + crossing.delay * INTERVAL '1 second' AS received_at,
     clock_timestamp() AS read_at
   FROM occupancy.crossing
   WHERE crossing.dpu = dpu.id
@@ -30,11 +30,11 @@ WHERE dpu.organization >= (SELECT visible.first FROM occupancy.visible_organizat
   AND dpu.organization <= (SELECT visible.last FROM occupancy.visible_organizations() AS visible);
 
 COMMENT ON VIEW bi.crossings IS
-  'Single events as stored, each once. Many: always say which timestamp.';
+  'Single events as stored, each once. Many: always say which timestamp. Old ones may have been dropped.';
 COMMENT ON COLUMN bi.crossings.dpu_id IS 'The sensor; see bi.dpus.';
 COMMENT ON COLUMN bi.crossings.doorway_id IS
   'The doorway over which it hung then; null: none, so that it counts for no space.';
 COMMENT ON COLUMN bi.crossings."timestamp" IS 'When somebody walked through.';
 COMMENT ON COLUMN bi.crossings.direction IS '1: towards the sensor, into the side that it faces; -1: away from it.';
 COMMENT ON COLUMN bi.crossings.seq IS 'The sensor''s own number; 0 if it sends none.';
-COMMENT ON COLUMN bi.crossings.received_at IS 'When it was stored.';
+COMMENT ON COLUMN bi.crossings.received_at IS 'When it was stored, to the second: a whole number of seconds after timestamp.';

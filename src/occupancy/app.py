@@ -39,6 +39,7 @@ from occupancy.ingest.intake import Intake
 from occupancy.reading.database import read_database
 from occupancy.refresh import Refresher
 from occupancy.settings import Settings
+from occupancy.storage import Storage
 from occupancy.topology import Topology
 
 # For the description of the API; Gate is what asks for it.
@@ -56,6 +57,20 @@ async def _refreshing(database_url: str, settings: Settings) -> AsyncIterator[No
         refreshing.cancel()
         with suppress(asyncio.CancelledError):
             await refreshing
+        await database.close()
+
+
+@asynccontextmanager
+async def _keeping_storage(database_url: str, settings: Settings) -> AsyncIterator[None]:
+    # The same: compressing a chunk takes long.
+    database = await Database.connect(database_url, 1)
+    keeping = asyncio.create_task(Storage(database).run_forever(settings))
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeping
         await database.close()
 
 
@@ -78,6 +93,8 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
             app.state.keeper = await stack.enter_async_context(Keeper.open(database_url, settings))
             if settings.refresh == "auto":
                 await stack.enter_async_context(_refreshing(database_url, settings))
+            if settings.storage == "auto":
+                await stack.enter_async_context(_keeping_storage(database_url, settings))
             app.state.reads = await stack.enter_async_context(read_database(database, database_url, settings))
             yield
 

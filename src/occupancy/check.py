@@ -44,7 +44,9 @@ async def check(
     Without bounds: all that is stored. `report` gets windows done and windows in all.
     """
     async with database.connection() as connection:
-        first = await connection.fetchval("SELECT nullif(occupancy.first_chunk(), 'infinity')")
+        first = await connection.fetchval(
+            "SELECT nullif(least(occupancy.first_chunk(), occupancy.history_start()), 'infinity')"
+        )
         read_before = await connection.fetchval(
             "SELECT nullif(read_before, '-infinity') FROM occupancy.horizon"
         )

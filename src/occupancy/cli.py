@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -57,11 +57,14 @@ from occupancy.serve import serve_http
 from occupancy.settings import Settings
 from occupancy.simulation import BuildingPlan, Defects, simulate
 from occupancy.simulation.files import write_simulation
+from occupancy.storage import Policy, State, Storage
 from occupancy.topology import Topology
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="How many people are in a space, exactly.")
 db_app = typer.Typer(no_args_is_help=True, help="The embedded TimescaleDB, for a first run and for tests.")
 export_app = typer.Typer(no_args_is_help=True, help="Whole ranges of time as CSV, NDJSON or Parquet.")
+storage_app = typer.Typer(no_args_is_help=True, help="Old data: what is compressed, dropped and deleted.")
+app.add_typer(storage_app, name="storage")
 app.add_typer(db_app, name="db")
 app.add_typer(export_app, name="export")
 
@@ -517,6 +520,92 @@ def _print_states(silence: timedelta | None) -> None:
                 return states
 
     _out.print(fleet_table(_with_database(work)))
+
+
+@storage_app.command("show")
+def storage_show() -> None:
+    """Show the chunks, what lies on the disk for them, and what the policy would do with each now."""
+    state = _with_database(lambda database, settings: Storage(database).state())  # noqa: ARG005
+    table = Table("holds", "from", "to", "stored as", "size", "due")
+    for chunk in state.chunks:
+        kind = "columns and rows" if chunk.partial else "columns" if chunk.compressed else "rows"
+        table.add_row(
+            chunk.holds, _day(chunk.start), _day(chunk.end), kind, f"{chunk.size / 1e6:,.1f} MB", chunk.due
+        )
+    _out.print(table)
+    _print_policy(state.policy)
+    _print_totals(state)
+
+
+def _print_policy(policy: Policy) -> None:
+    for name in Policy.__dataclass_fields__:
+        age = getattr(policy, name)
+        _out.print(f"{name}: {'-' if age is None else age}", highlight=False)
+
+
+def _print_totals(state: State) -> None:
+    dropped = "nothing" if state.dropped_before is None else f"all before {state.dropped_before.isoformat()}"
+    _out.print(f"single crossings dropped: {dropped}", highlight=False)
+    if state.bytes_per_crossing is not None:
+        _out.print(
+            f"about {state.crossings:,} crossings, {state.bytes_per_crossing:.1f} bytes each, aggregates included",
+            highlight=False,
+        )
+
+
+def _day(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+@storage_app.command("run")
+def storage_run() -> None:
+    """Do now what the policy asks for: compress, drop, delete. Dropping takes two runs."""
+
+    async def work(database: Database, settings: Settings) -> None:  # noqa: ARG001
+        await Storage(database).run_once(report=lambda line: _out.print(line, highlight=False, markup=False))
+
+    _with_database(work)
+    _out.print("done")
+
+
+AgeOption = Annotated[str | None, typer.Option(metavar="P30D|never")]
+
+
+@storage_app.command("set")
+def storage_set(
+    compress_crossings_after: AgeOption = None,
+    compress_aggregates_after: AgeOption = None,
+    keep_crossings: AgeOption = None,
+    keep_rejected: AgeOption = None,
+) -> None:
+    """Set at which age chunks are compressed or dropped and rejected events deleted; `never` ends it.
+
+    With --keep-crossings, single crossings are DELETED once they are older; counts, series and totals stay.
+    """
+    given = {
+        "compress_crossings_after": compress_crossings_after,
+        "compress_aggregates_after": compress_aggregates_after,
+        "keep_crossings": keep_crossings,
+        "keep_rejected": keep_rejected,
+    }
+    changes = {name: _age(name, text) for name, text in given.items() if text is not None}
+    if not changes:
+        raise InvalidInput("give at least one of the options", field="options")
+    _print_policy(_with_database(lambda database, settings: Storage(database).change(changes)))  # noqa: ARG005
+
+
+def _age(name: str, text: str) -> timedelta | None:
+    if text == "never":
+        return None
+    try:
+        return TypeAdapter(timedelta).validate_python(text)
+    except ValidationError as error:
+        option = f"--{name.replace('_', '-')}"
+        raise InvalidInput(
+            f"{option}: {text!r} is neither an ISO 8601 duration such as P30D nor 'never'",
+            field=name,
+            value=text,
+        ) from error
 
 
 @app.command("simulate")

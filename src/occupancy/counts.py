@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
 
 from occupancy.errors import UnknownReference
+from occupancy.history.faults import naming
 from occupancy.reader import Reader
 
 
@@ -30,8 +32,11 @@ class Count:
 
 
 async def count_at(reader: Reader, organization: int, space_id: str, at: datetime) -> Count | None:
-    """The count of a space at an instant (aware datetime), None if there is no such space."""
-    async with reader.connection() as connection:
+    """The count of a space at an instant (aware datetime), None if there is no such space.
+
+    Raises InvalidInput where the crossings that it takes are no longer stored.
+    """
+    async with _asking_at(at), reader.connection() as connection:
         row = await connection.fetchrow(
             """
             SELECT space.space_id, answer.*
@@ -49,9 +54,9 @@ async def count_at(reader: Reader, organization: int, space_id: str, at: datetim
 async def counts_at(reader: Reader, organization: int, space_ids: Sequence[str], at: datetime) -> list[Count]:
     """The counts of many spaces at one instant, from one snapshot, in the order asked for.
 
-    Raises UnknownReference for a space that does not exist.
+    Raises UnknownReference for a space that does not exist, InvalidInput as count_at does.
     """
-    async with reader.connection() as connection:
+    async with _asking_at(at), reader.connection() as connection:
         rows = await connection.fetch(
             """
             SELECT space.space_id, answer.*
@@ -76,9 +81,9 @@ async def counts_below(
 ) -> list[Count]:
     """The counts of the children of a space, or of all spaces: those with an id after `after`, at most `limit`.
 
-    Raises UnknownReference where there is no such parent.
+    Raises UnknownReference where there is no such parent, InvalidInput as count_at does.
     """
-    async with reader.connection() as connection:
+    async with _asking_at(at), reader.connection() as connection:
         if parent_id is not None and not await connection.fetchval(
             "SELECT EXISTS (SELECT FROM occupancy.space WHERE organization = $1 AND space_id = $2)",
             organization,
@@ -126,3 +131,9 @@ def _count(row: asyncpg.Record, at: datetime) -> Count:
         aggregated_crossings=row["aggregated_crossings"],
         tail_crossings=row["tail_crossings"],
     )
+
+
+@asynccontextmanager
+async def _asking_at(at: datetime) -> AsyncIterator[None]:
+    with naming({"at": at.isoformat().replace("+00:00", "Z")}):
+        yield

@@ -63,7 +63,10 @@ def topology_engine(url: str) -> AsyncEngine:
     """An engine for the metadata. The driver reads the URL, so that whatever it takes (sslmode, ...) works here too."""
 
     async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(url, server_settings=_SERVER_SETTINGS | {"lock_timeout": "5s"})
+        connection = await asyncpg.connect(url, server_settings=_SERVER_SETTINGS | {"lock_timeout": "5s"})
+        # What a change of topology cannot correct any more.
+        connection.add_log_listener(lambda _, notice: _log.warning("%s", notice))
+        return connection
 
     return create_async_engine(
         "postgresql+asyncpg://", async_creator=connect, pool_size=4, max_overflow=0, pool_pre_ping=True

@@ -176,6 +176,9 @@ def translated(error: asyncpg.PostgresError, value: Any = None) -> OccupancyErro
 
     `value` is what the caller gave for the field.
     """
+    if isinstance(error, asyncpg.InvalidParameterValueError) and error.column_name:
+        # what a trigger refuses names the field itself
+        return InvalidInput(f"{error.column_name}: {error.message}", field=error.column_name, value=value)
     known = _CONSTRAINTS.get(getattr(error, "constraint_name", None) or "")
     if known is None:
         return None

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from occupancy.database import Database
 from occupancy.errors import DatabaseUnavailable
+from occupancy.history.faults import naming
 from occupancy.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -81,10 +82,12 @@ class Refresher:
     async def rebuild(self, start: datetime, end: datetime) -> int:
         """Mark [start, end) of every space as stale, so that the next refresh computes it anew. Returns the spaces.
 
-        Counts stay exact meanwhile: readers take what is marked from raw crossings.
+        Counts stay exact meanwhile: readers take what is marked from raw crossings. Raises InvalidInput where those are
+        no longer stored.
         """
-        async with self._database.connection() as connection:
-            marked: int = await connection.fetchval("SELECT occupancy.mark_stale($1, $2)", start, end)
+        with naming({"from": start.isoformat()}):
+            async with self._database.connection() as connection:
+                marked: int = await connection.fetchval("SELECT occupancy.mark_stale($1, $2)", start, end)
         return marked
 
     async def run_forever(self) -> None:

@@ -26,9 +26,8 @@ SCHEMAS = ("occupancy", "bi")
 # By dependence: each refers only to those before it.
 TABLES = (
     "organization", "space", "doorway", "dpu", "placement", "reset", "effect",
-    "crossing", "rejected_event", "horizon", "refresher", "stale", "bi_login", "request_receipt",
-    "kafka_offset",
-    "heartbeat", "sent_report",
+    "crossing", "rejected_event", "horizon", "storage", "refresher", "stale", "bi_login", "request_receipt",
+    "kafka_offset", "heartbeat", "sent_report",
 )  # fmt: skip
 AGGREGATES = ("flow_15m", "flow_1d", "flow_30d")
 # The definitions of the aggregates call them.

@@ -180,6 +180,14 @@ class Settings(BaseSettings):
         description="Most time, summed over spaces, repaired in one transaction.",
     )
 
+    storage: Literal["auto", "off"] = Field(
+        default="auto",
+        description="auto: the service compresses and drops old data, as the database's policy says, when no "
+        "TimescaleDB job has done so for two storage_intervals; off: never.",
+    )
+    storage_interval: timedelta = Field(
+        default=timedelta(hours=1), gt=timedelta(0), description="How often the service looks for old data."
+    )
     ingest: Literal["database", "kafka"] = Field(
         default="database",
         description="Where POST /v1/events puts events before it answers: into the database, or into kafka_topic.",

@@ -66,8 +66,8 @@ async def cross(connection: asyncpg.Connection, dpu_id: str, times: list[datetim
     """Crossings of a DPU, received a second later."""
     await connection.execute(
         """
-        INSERT INTO occupancy.crossing (time, dpu, seq, direction, received_at)
-        SELECT t, dpu.id, 0, $3, t + INTERVAL '1 second'
+        INSERT INTO occupancy.crossing (time, dpu, seq, direction, delay)
+        SELECT t, dpu.id, 0, $3, 1
         FROM occupancy.dpu, unnest($2::timestamptz[]) AS t
         WHERE dpu.dpu_id = $1
         """,

@@ -53,7 +53,7 @@ class EventOfDpu(BaseModel):
     doorway_id: str | None = Field(description="The doorway over which the DPU hung then; null: none.")
     direction: int = Field(description="1: towards the DPU; -1: away from it.")
     seq: int = Field(description="The device's own number; 0 if it sent none.")
-    received_at: datetime = Field(description="When the service stored it.")
+    received_at: datetime = Field(description="When the service stored it: whole seconds after `timestamp`.")
 
 
 class EventOfSpace(EventOfDpu):

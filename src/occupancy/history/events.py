@@ -10,6 +10,7 @@ from typing import TypeAlias
 import asyncpg
 
 from occupancy.errors import NotFound
+from occupancy.history.faults import naming
 from occupancy.reader import Reader
 
 
@@ -72,22 +73,23 @@ def events_of_space(reader: Reader, space: int, question: EventsQuestion) -> Eve
     """The crossings that touched the count of a space (its number), page by page."""
 
     async def page(after: EventKey | None, most: int) -> list[Event]:
-        async with reader.connection() as connection:
-            rows = await connection.fetch(
-                f"""
-                SELECT event.*, dpu.dpu_id, doorway.doorway_id
-                FROM occupancy.events_of_space($1, $2, $3, $4, $5, $6, $7, $8) AS event
-                JOIN occupancy.dpu ON dpu.id = event.dpu
-                LEFT JOIN occupancy.doorway ON doorway.id = event.doorway
-                ORDER BY {_order(question, "event.at", "event.dpu", "event.seq")}
-                """,
-                space,
-                question.start,
-                question.end,
-                *_values(after),
-                most,
-                question.newest_first,
-            )
+        with naming(_given(question)):
+            async with reader.connection() as connection:
+                rows = await connection.fetch(
+                    f"""
+                    SELECT event.*, dpu.dpu_id, doorway.doorway_id
+                    FROM occupancy.events_of_space($1, $2, $3, $4, $5, $6, $7, $8) AS event
+                    JOIN occupancy.dpu ON dpu.id = event.dpu
+                    LEFT JOIN occupancy.doorway ON doorway.id = event.doorway
+                    ORDER BY {_order(question, "event.at", "event.dpu", "event.seq")}
+                    """,
+                    space,
+                    question.start,
+                    question.end,
+                    *_values(after),
+                    most,
+                    question.newest_first,
+                )
         return [_event(row, row["dpu"], row["effect"]) for row in rows]
 
     return page
@@ -98,23 +100,24 @@ def events_of_dpu(reader: Reader, dpu: int, question: EventsQuestion) -> EventPa
 
     async def page(after: EventKey | None, most: int) -> list[Event]:
         time, _, seq = _values(after)
-        async with reader.connection() as connection:
-            rows = await connection.fetch(
-                f"""
-                SELECT event.*, dpu.dpu_id, doorway.doorway_id
-                FROM occupancy.events_of_dpu($1, $2, $3, $4, $5, $6, $7) AS event
-                JOIN occupancy.dpu ON dpu.id = $1
-                LEFT JOIN occupancy.doorway ON doorway.id = event.doorway
-                ORDER BY {_order(question, "event.at", "event.seq")}
-                """,
-                dpu,
-                question.start,
-                question.end,
-                time,
-                seq,
-                most,
-                question.newest_first,
-            )
+        with naming(_given(question)):
+            async with reader.connection() as connection:
+                rows = await connection.fetch(
+                    f"""
+                    SELECT event.*, dpu.dpu_id, doorway.doorway_id
+                    FROM occupancy.events_of_dpu($1, $2, $3, $4, $5, $6, $7) AS event
+                    JOIN occupancy.dpu ON dpu.id = $1
+                    LEFT JOIN occupancy.doorway ON doorway.id = event.doorway
+                    ORDER BY {_order(question, "event.at", "event.seq")}
+                    """,
+                    dpu,
+                    question.start,
+                    question.end,
+                    time,
+                    seq,
+                    most,
+                    question.newest_first,
+                )
         return [_event(row, dpu, None) for row in rows]
 
     return page
@@ -128,6 +131,10 @@ async def all_pages(page: EventPage, after: EventKey | None, most: int) -> Async
         if len(events) < most:
             return
         after = events[-1].key
+
+
+def _given(question: EventsQuestion) -> dict[str, str]:
+    return {"start": question.start.isoformat().replace("+00:00", "Z")}
 
 
 def _order(question: EventsQuestion, *columns: str) -> str:
