@@ -24,8 +24,8 @@ EVENTS_A_DAY_AT_FULL_SIZE = 147_000_000
 
 # Rooms in a ring, a door with a DPU between neighbours; floors of ten rooms, one building.
 TOPOLOGY = (
-    "INSERT INTO occupancy.space (organization, space_id, name, kind) "
-    "VALUES (1, 'building', 'Building', 'building')",
+    """INSERT INTO occupancy.space (organization, space_id, name, kind)
+       VALUES (1, 'building', 'Building', 'building')""",
     f"""INSERT INTO occupancy.space (organization, space_id, name, kind, parent)
         SELECT 1, 'floor-' || i, 'Floor ' || i, 'floor', 1 FROM generate_series(1, {DPUS // ROOMS_PER_FLOOR}) AS i""",
     f"""INSERT INTO occupancy.space (organization, space_id, name, kind, parent)

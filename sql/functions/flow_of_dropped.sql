@@ -9,7 +9,7 @@ DECLARE
   instant CONSTANT interval := '1 microsecond';
   quarter CONSTANT interval := '15 minutes';
   kept_since CONSTANT timestamptz := (SELECT horizon.dropped_before FROM occupancy.horizon);
-  bucket timestamptz := public.time_bucket(quarter, from_time);
+  quarter_start timestamptz := public.time_bucket(quarter, from_time);
   part record;
   stated record;
   tail record;
@@ -19,16 +19,16 @@ BEGIN
   IF from_time >= to_time THEN
     RETURN;
   END IF;
-  WHILE bucket < least(to_time, kept_since) LOOP
+  WHILE quarter_start < least(to_time, kept_since) LOOP
     SELECT flow.entries, flow.exits, flow.last_crossing, flow.net_first,
       -- of what happened at the very first instant only the net is known, unless nothing else did
       CASE WHEN flow.last_crossing = flow.bucket THEN flow.entries ELSE greatest(flow.net_first, 0) END AS entries_first,
       CASE WHEN flow.last_crossing = flow.bucket THEN flow.exits ELSE greatest(-flow.net_first, 0) END AS exits_first,
-      from_time <= bucket AS from_start, from_time = bucket + instant AS from_second,
-      to_time = bucket + instant AS to_first, to_time >= bucket + quarter AS to_end
+      from_time <= quarter_start AS from_start, from_time = quarter_start + instant AS from_second,
+      to_time = quarter_start + instant AS to_first, to_time >= quarter_start + quarter AS to_end
     INTO part
     FROM occupancy.flow_15m AS flow
-    WHERE flow.space = flow_of_dropped.space AND flow.bucket = flow_of_dropped.bucket;
+    WHERE flow.space = flow_of_dropped.space AND flow.bucket = quarter_start;
     IF FOUND THEN
       SELECT reset.rest_entries, reset.rest_exits, reset.rest_last_crossing INTO stated
       FROM occupancy.reset
@@ -46,20 +46,20 @@ BEGIN
         entries := entries + part.entries_first;
         exits := exits + part.exits_first;
         IF part.entries_first + part.exits_first > 0 THEN
-          last_crossing := greatest(last_crossing, bucket);
+          last_crossing := greatest(last_crossing, quarter_start);
         END IF;
       ELSIF part.from_second AND part.to_end THEN
         entries := entries + part.entries - part.entries_first;
         exits := exits + part.exits - part.exits_first;
-        last_crossing := greatest(last_crossing, nullif(part.last_crossing, bucket));
+        last_crossing := greatest(last_crossing, nullif(part.last_crossing, quarter_start));
       ELSIF NOT (part.from_second AND part.to_first) THEN
         RAISE EXCEPTION 'single crossings before % are no longer stored: before it, counts are known at whole quarters '
           'of an hour (UTC), such as % or %, and where the latest reset was at one',
-          kept_since, bucket, bucket + quarter
+          kept_since, quarter_start, quarter_start + quarter
           USING ERRCODE = 'invalid_parameter_value', COLUMN = 'at';
       END IF;
     END IF;
-    bucket := bucket + quarter;
+    quarter_start := quarter_start + quarter;
   END LOOP;
   IF to_time > kept_since THEN
     tail := occupancy.flow_of_crossings(space, greatest(from_time, kept_since), to_time);

@@ -241,7 +241,9 @@ class Occupancy(RuleBasedStateMachine):
 
     @rule(space=picks, moment=moments, count=st.integers(0, 5))
     def reset(self, space: int, moment: tuple[datetime, int | None], count: int) -> None:
-        chosen, at = self.a_space(space), self.an_instant(moment)
+        self._reset(self.a_space(space), self.an_instant(moment), count)
+
+    def _reset(self, chosen: int, at: datetime, count: int) -> None:
         self.value(
             "INSERT INTO occupancy.reset (space, at, count) VALUES ($1, $2, $3) "
             "ON CONFLICT (space, at) DO UPDATE SET count = excluded.count",
@@ -335,13 +337,30 @@ class Occupancy(RuleBasedStateMachine):
             pass
         self.value("SELECT occupancy.end_refresh($1, true)", holder)
 
+    # ------------------------------------------------------------------ old data
+
+    @rule(number=picks, holds=st.sampled_from(["crossing", "flow_15m"]))
+    def compress(self, number: int, holds: str) -> None:
+        """A chunk of any age, also for the second time, after rows came into it."""
+        chunks = self.wait(
+            self.connection.fetch(
+                "SELECT chunk::text FROM occupancy.stored_chunks() WHERE holds = $1 AND (partial OR NOT compressed)",
+                holds,
+            )
+        )
+        if chunks:
+            chosen = self.pick([row["chunk"] for row in chunks], number)
+            assert self.value("SELECT occupancy.compress_one($1::text::regclass)", chosen)
+
     # ------------------------------------------------------------------ questions
 
     @rule(moment=moments, space=picks)
     def ask_for_one(self, moment: tuple[datetime, int | None], space: int) -> None:
-        chosen, at = self.a_space(space), self.an_instant(moment)
+        self._compare_one(self.a_space(space), self.an_instant(moment))
+
+    def _compare_one(self, chosen: int, at: datetime) -> None:
         row = self.wait(self.connection.fetchrow("SELECT * FROM occupancy.count_at($1, $2)", chosen, at))
-        assert _answer(row) == self.model.count(chosen, at)
+        assert answer(row) == self.model.count(chosen, at)
 
     @rule(moment=moments)
     def ask_for_all(self, moment: tuple[datetime, int | None]) -> None:
@@ -351,7 +370,9 @@ class Occupancy(RuleBasedStateMachine):
     def ask_for_a_series(
         self, moment: tuple[datetime, int | None], space: int, width: Width, days: int
     ) -> None:
-        chosen, start = self.a_space(space), self.an_instant(moment)
+        self._compare_series(self.a_space(space), self.an_instant(moment), width, days)
+
+    def _compare_series(self, chosen: int, start: datetime, width: Width, days: int) -> None:
         zone = self.model.spaces[chosen].time_zone
         end = start + (timedelta(hours=2) if width.part else timedelta(days=days))
         rows = self.wait(
@@ -376,7 +397,7 @@ class Occupancy(RuleBasedStateMachine):
         rows = self.wait(
             self.connection.fetch("SELECT * FROM occupancy.counts_at($1, $2)", list(self.model.spaces), at)
         )
-        given = {row["space"]: _answer(row) for row in rows}
+        given = {row["space"]: answer(row) for row in rows}
         assert given == {space: self.model.count(space, at) for space in self.model.spaces}
 
     def teardown(self) -> None:
@@ -405,7 +426,8 @@ def _course(row: asyncpg.Record) -> tuple[Any, ...]:
     )
 
 
-def _answer(row: asyncpg.Record | None) -> Answer:
+def answer(row: asyncpg.Record | None) -> Answer:
+    """What count_at answered, as the model says it."""
     assert row is not None
     assert row["count"] == max(row["net"], 0)
     assert row["aggregated_crossings"] + row["tail_crossings"] == row["entries"] + row["exits"]

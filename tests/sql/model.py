@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+EVER = datetime.min.replace(tzinfo=UTC)
+
 
 @dataclass
 class Space:
@@ -51,6 +53,9 @@ class Model:
     placements: dict[int, Placement] = field(default_factory=dict)
     crossings: dict[tuple[int, datetime, int], int] = field(default_factory=dict)
     resets: dict[tuple[int, datetime], int] = field(default_factory=dict)
+    # Of crossings that were dropped: what each did to each space, as things were declared then.
+    dropped_before: datetime = EVER
+    remembered: dict[tuple[int, datetime, int], int] = field(default_factory=dict)
 
     def lineage(self, space: int | None) -> Iterator[int]:
         """A space and all spaces around it; none for outside."""
@@ -74,12 +79,22 @@ class Model:
 
     def effect(self, dpu: int, space: int, when: datetime) -> int:
         """What a +1 of the DPU does to the space at that instant: 1, -1 or nothing."""
+        if when < self.dropped_before:
+            return self.remembered.get((dpu, when, space), 0)
         for placement in self.placements.values():
             if placement.dpu == dpu and placement.holds(when):
                 side_a, side_b = self.doorways[placement.doorway]
                 into, out_of = (side_a, side_b) if placement.facing == "a" else (side_b, side_a)
                 return (space in self.lineage(into)) - (space in self.lineage(out_of))
         return 0
+
+    def drop(self, boundary: datetime) -> None:
+        """From now on no correction changes what happened before the boundary."""
+        for dpu, when, _ in self.crossings:
+            if self.dropped_before <= when < boundary:
+                for space in self.spaces:
+                    self.remembered[dpu, when, space] = self.effect(dpu, space, when)
+        self.dropped_before = boundary
 
     def latest_reset(self, space: int, at: datetime) -> tuple[datetime | None, int]:
         stated = max((when for (of, when) in self.resets if of == space and when <= at), default=None)
