@@ -2,7 +2,9 @@ CREATE OR REPLACE FUNCTION occupancy.compress_one(chunk regclass) RETURNS boolea
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 -- Whoever holds a lock on the chunk must not make others queue behind this step for long.
-SET lock_timeout = '5s'
+SET lock_timeout = '2s'
+-- Otherwise writers and this step wait for each other while rows move to the columnstore, until one of them gives up.
+SET timescaledb.enable_exclusive_locking_recompression = on
 AS $$
 BEGIN
   IF NOT pg_try_advisory_xact_lock(occupancy.storage_lock()) THEN
@@ -15,4 +17,4 @@ $$;
 
 COMMENT ON FUNCTION occupancy.compress_one(regclass) IS
   'A step of the work on old data: compresses a chunk, or the rows that it got since it was. Reads go on meanwhile; what '
-  'is stored in this chunk waits, unless it was compressed before. False: another step is being done.';
+  'is to be stored in this chunk waits. False: another step is being done.';
