@@ -36,10 +36,14 @@ _DO_NOT_SCHEDULE = (
     "WHERE proc_schema = 'occupancy'"
 )
 _NEVER_REFRESHED = (
-    "UPDATE occupancy.horizon "
-    "SET read_before = '-infinity', write_before = '-infinity', dropped_before = '-infinity'",
-    "UPDATE occupancy.storage SET compress_crossings_after = DEFAULT, compress_aggregates_after = DEFAULT, "
-    "keep_crossings = DEFAULT, keep_rejected = DEFAULT, worked_at = DEFAULT",
+    (
+        "UPDATE occupancy.horizon "
+        "SET read_before = '-infinity', write_before = '-infinity', dropped_before = '-infinity'"
+    ),
+    (
+        "UPDATE occupancy.storage SET compress_crossings_after = DEFAULT, compress_aggregates_after = DEFAULT, "
+        "keep_crossings = DEFAULT, keep_rejected = DEFAULT, worked_at = DEFAULT"
+    ),
     "UPDATE occupancy.refresher SET holder = NULL, held_until = '-infinity', refreshed_at = '-infinity'",
 )
 _TABLES = (
