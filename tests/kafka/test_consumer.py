@@ -88,11 +88,13 @@ async def test_bad_messages_in_every_partition_are_kept_aside_and_copied(
             good += 1
             value = json.dumps(event(100 + good)).encode()
             records += [bad | {"partition": partition}, {"value": value, "partition": partition}]
-    broker.send(topic, records[:1])
-    broker.send(topic, records[1:])
     settings = kafka_settings(
         broker.address, topic, kafka_max_message_bytes=4000, kafka_dead_letter_topic=letters
     )
+    # stored before what contradicts it: partitions come in any order
+    broker.send(topic, records[:1])
+    await consumed(database_url, connection, settings, 1)
+    broker.send(topic, records[1:])
     with counting() as counted:
         await consumed(database_url, connection, settings, len(records))
         assert counted("occupancy_events_total", outcome="unknown_dpu") == PARTITIONS
@@ -349,6 +351,8 @@ async def test_another_cluster_has_offsets_of_its_own(
     broker.send_events(topic, [event(i) for i in range(5)])
     await consumed(database_url, connection, kafka_settings(broker.address, topic), 3_000_005)
     assert await crossings(connection) == list(range(5))
+    rows = await connection.fetch("SELECT cluster_id FROM occupancy.kafka_offset")
+    assert {row["cluster_id"] for row in rows} == {"elsewhere", "tests"}
 
 
 # Settings

@@ -130,6 +130,23 @@ def _wait(condition: Any, process: subprocess.Popen[str]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.native
+async def test_a_function_that_is_missing_is_one_line_and_exit_status_1(
+    broker: Broker, topic: str, native_url: str
+) -> None:
+    """An error inside the callback in which partitions are taken over."""
+    connection = await asyncpg.connect(native_url)
+    await connection.execute(
+        "ALTER FUNCTION occupancy.claim_partitions(text, text, text, integer[], text) RENAME TO away"
+    )
+    await connection.close()
+    process = command("consume", **settings(native_url, broker, topic))
+    printed, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "error: the database refuses: function occupancy.claim_partitions" in " ".join(printed.split())
+    assert "Traceback" not in printed
+
+
 @pytest.mark.parametrize(
     ("words", "environment", "said"),
     [

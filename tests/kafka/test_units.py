@@ -11,12 +11,13 @@ from typing import Any
 
 import asyncpg
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import Message, TopicPartition
 from pydantic import SecretStr
 
 from occupancy.errors import Busy, DatabaseUnavailable, InvalidInput
 from occupancy.kafka.assignment import Assignment
 from occupancy.kafka.batch import Batch, Span
+from occupancy.kafka.consumer import Worker
 from occupancy.kafka.faults import is_of_the_data, is_transient
 from occupancy.kafka.offsets import Position
 from occupancy.kafka.pipeline import Pipeline
@@ -223,10 +224,43 @@ async def test_a_write_that_fails_while_it_is_cut_off_does_not_hold_up_the_end()
         (asyncpg.UndefinedFunctionError(""), False, False),
         (asyncpg.InsufficientPrivilegeError(""), False, False),
         (RuntimeError(), False, False),
+        (TypeError(), False, False),
     ],
 )
 def test_what_an_error_means(error: Exception, transient: bool, of_the_data: bool) -> None:
     assert (is_transient(error), is_of_the_data(error)) == (transient, of_the_data)
+
+
+# Worker
+
+
+class _Rebalancing:
+    """A consumer whose rebalance comes in the middle of a call, as librdkafka's does."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self.sought: list[tuple[int, int]] = []
+
+    async def consume(self, _most: int, _seconds: float) -> list[Message]:
+        before = message(0, 10)
+        await self._worker._on_revoke(self, [TopicPartition("topic", 0)])
+        self._worker._assignment.hold({0: Position(7, 2)})
+        return [before, message(1, 5)]
+
+    async def seek(self, place: TopicPartition) -> None:
+        self.sought.append((place.partition, place.offset))
+
+
+async def test_what_came_during_a_rebalance_is_thrown_away_and_fetched_again() -> None:
+    worker = Worker(settings(kafka_topic="topic"), None)  # type: ignore[arg-type]
+    worker._pipeline = Pipeline(lambda _batch: asyncio.sleep(0))
+    worker._assignment.hold({0: Position(10, 1), 1: Position(5, 1)})
+    consumer = _Rebalancing(worker)
+    worker._consumer = consumer
+    assert await worker._consume(10, 0.1) == []
+    await worker._mend()
+    # 0 was given away and came back, 7 to 9 of it were not stored; 1 was ours throughout
+    assert sorted(consumer.sought) == [(0, 7), (1, 5)]
 
 
 # Properties

@@ -380,9 +380,7 @@ class Worker:
 
     async def _offset_gone(self, partition: int) -> None:
         holding = self._assignment.held[partition]
-        low, high = await self._consumer.get_watermark_offsets(
-            TopicPartition(self._topic, partition), timeout=_ASK_SECONDS
-        )
+        low, high = await self._patiently(lambda: self._ends(partition))
         position = holding.taken
         self._rewind_due = True
         if position is None or low <= position <= high:
@@ -405,17 +403,29 @@ class Worker:
             metrics.fenced.inc()
         await self._recover()
 
+    async def _ends(self, partition: int) -> tuple[int, int]:
+        """The first offset that the brokers have, and the one after the last."""
+        try:
+            low, high = await self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=_ASK_SECONDS
+            )
+        except KafkaException as error:
+            fault: KafkaError = error.args[0]
+            raise BrokerUnavailable(f"Kafka: {fault.str()}") from error
+        return low, high
+
     # --- the database ---
 
     async def _patiently(self, work: Callable[[], Awaitable[_T]], seconds: float = float("inf")) -> _T:
-        """Try again while the database is away, for so long, or until told to stop."""
+        """Try again while the database or a broker is away, for so long, or until told to stop."""
         deadline = time.monotonic() + seconds
         while True:
             self._turned_at = time.monotonic()
             try:
                 return await work()
             except Exception as error:
-                if not is_transient(error) or self._stopping.is_set() or time.monotonic() > deadline:
+                may_pass = is_transient(error) or isinstance(error, BrokerUnavailable)
+                if not may_pass or self._stopping.is_set() or time.monotonic() > deadline:
                     raise
                 metrics.retries.inc()
                 _log.warning("tried again: %s", error)
@@ -435,9 +445,7 @@ class Worker:
         """Note where the end is now: messages that come until the first one is stored count too."""
         started = {}
         for partition in partitions:
-            _, high = await self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, partition), timeout=_ASK_SECONDS
-            )
+            _, high = await self._ends(partition)
             started[partition] = Position(high, positions[partition].epoch)
         if started:
             await self._advanced({p: Span(at.epoch, None, at.next_offset or 0) for p, at in started.items()})

@@ -29,7 +29,7 @@ def is_of_the_data(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         return _class(error) in _OF_THE_DATA
     # raised by the driver for a value that it cannot send
-    return isinstance(error, ValueError | OverflowError | TypeError)
+    return isinstance(error, UnicodeError | OverflowError)
 
 
 def _class(error: asyncpg.PostgresError) -> str:

@@ -6,12 +6,17 @@ import asyncio
 import signal
 from contextlib import AsyncExitStack
 
+import asyncpg
+from confluent_kafka import KafkaException
+
 from occupancy.database import Database
+from occupancy.errors import BrokerUnavailable
 from occupancy.kafka import metrics
 from occupancy.kafka.consumer import Worker
 from occupancy.kafka.dead_letters import DeadLetters
 from occupancy.kafka.producer import LogProducer
 from occupancy.kafka.properties import producer_properties
+from occupancy.kafka.writer import DatabaseRefuses
 from occupancy.monitoring import monitored
 from occupancy.settings import Settings
 
@@ -37,4 +42,9 @@ async def run_worker(settings: Settings, database_url: str, *, accept_loss: bool
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
         with monitored(settings.metrics_host, settings.metrics_port, metrics.registry, worker.is_alive):
-            await worker.run()
+            try:
+                await worker.run()
+            except asyncpg.PostgresError as error:
+                raise DatabaseRefuses(f"the database refuses: {error}") from error
+            except KafkaException as error:
+                raise BrokerUnavailable(f"Kafka: {error.args[0].str()}") from error
