@@ -96,6 +96,7 @@ _INGEST = {
     "connections": int,
     "overload_batch_size": int,
     "overload_connections": int,
+    "overload_patience": float,
 }
 
 

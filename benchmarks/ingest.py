@@ -48,6 +48,7 @@ class Scale:
     connections: int = 128
     overload_batch_size: int = 1
     overload_connections: int = 4000
+    overload_patience: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +254,7 @@ async def overload(bench: Bench) -> dict[str, Any]:
                 *mode,
                 *("--step", f"{capacity / 2}:{quiet}", "--step", f"{capacity * 3}:{busy}"),
                 *("--step", f"{capacity / 2}:{after}", "--connections", scale.overload_connections),
-                *("--patience", 10, "--timeout", 10, "--ledger", ledger, "--seed", 2),
+                *("--patience", scale.overload_patience, "--timeout", 10, "--ledger", ledger, "--seed", 2),
             )
     start = document["started_at"]
     return {
@@ -281,6 +282,8 @@ def _during_overload(timeline: list[dict[str, Any]], quiet: float, busy: float) 
         "p99_ms_in_overload_max": max(accepted, default=None),
         "share_acknowledged": round(sum(row["acknowledged"] for row in rows) / due, 3),
         "share_refused": round(sum(row["refused"] for row in rows) / due, 3),
+        # it found no connection: what the service could not even refuse
+        "share_without_a_connection": round(1 - sum(row["sent"] for row in rows) / due, 3),
         "acknowledged_per_second": round(sum(row["acknowledged"] for row in rows) / len(rows), 1),
         "seconds_until_normal": _seconds_until_normal(timeline, quiet + busy, max(2 * normal, 100.0)),
     }
