@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -241,6 +242,28 @@ async def test_the_latest_statement_about_a_range_is_kept(
     receipt = await send(client, beat(ago=15, sent=[said(hour, ends, 8), said(hour, hour + HOUR / 4, 3)]))
     assert (receipt["accepted"], receipt["older"], receipt["rejected"]) == (0, 1, [])
     assert await stored() == [("283", 3), ("283", 9), ("423", 2)]
+
+
+async def test_requests_that_are_written_together_get_their_own_answers(
+    client: Client, connection: asyncpg.Connection
+) -> None:
+    """All but the first wait for it, and are one group."""
+    bodies: list[Any] = [[beat("423", ago=30 - number, seq=number), beat("nobody")] for number in range(20)]
+    bodies[7] = [beat("nobody"), "tick", beat("283", seq=70, sent=[said(now() - 2 * HOUR, now() - HOUR, 3)])]
+    receipts = await asyncio.gather(*(send(client, body) for body in bodies))
+    for number, receipt in enumerate(receipts):
+        codes = [(part["index"], part["code"]) for part in receipt["rejected"]]
+        if number == 7:
+            assert receipt["accepted"] == 1
+            assert codes == [(0, "unknown_dpu"), (1, "invalid_heartbeat")]
+        else:
+            assert receipt["accepted"] + receipt["older"] == 1
+            assert codes == [(1, "unknown_dpu")]
+    assert receipts[19]["accepted"] == 1
+    assert sum(receipt["accepted"] for receipt in receipts) <= 4, "each was written by itself"
+    assert (await status(client, "423"))["last_heartbeat"]["seq"] == 19
+    assert (await status(client))["last_heartbeat"]["seq"] == 70
+    assert await connection.fetchval("SELECT events FROM occupancy.sent_report") == 3
 
 
 async def test_heartbeats_are_counted(client: Client) -> None:

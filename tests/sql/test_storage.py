@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from occupancy.check import check
+from occupancy.counts import count_at, counts_at, counts_below
 from occupancy.database import Database
 from occupancy.errors import InvalidInput
 from occupancy.history.events import EventsQuestion, events_of_dpu, events_of_space
@@ -232,13 +233,13 @@ async def test_counts_before_a_drop_are_known_at_quarters_of_an_hour_only(
     assert await refused(connection, "SELECT * FROM occupancy.count_at($1, $2)", a, inside) == "at"
     assert await refused(connection, "SELECT * FROM occupancy.recount_at($1, $2)", a, SECOND_CHUNK) == "at"
     with pytest.raises(InvalidInput, match="quarters of an hour") as refusal:
-        await database.count_at(1, "A", inside)
+        await count_at(database, 1, "A", inside)
     assert refusal.value.field == "at"
     assert refusal.value.value == inside.isoformat().replace("+00:00", "Z")
     with pytest.raises(InvalidInput, match="quarters of an hour"):
-        await database.counts_at(1, ["B", "A"], inside)
+        await counts_at(database, 1, ["B", "A"], inside)
     with pytest.raises(InvalidInput, match="quarters of an hour"):
-        await database.counts_below(1, None, "", 10, inside)
+        await counts_below(database, 1, None, "", 10, inside)
 
 
 async def test_a_reset_inside_a_quarter_of_an_hour_outlives_its_crossings(

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from occupancy.api.dpus import DpuIdPath
 from occupancy.api.metrics import count_heartbeats
 from occupancy.database import DEFAULT_ORGANIZATION
 from occupancy.devices.heartbeats import MOST_REPORTS, ParsedHeartbeats, parse_heartbeat, parse_heartbeats
@@ -70,15 +71,6 @@ _OF_ANY: dict[str, Any] = {
 }
 
 
-_DPU_ID: dict[str, Any] = {
-    "name": "dpu_id",
-    "in": "path",
-    "required": True,
-    "description": "The caller's own id of the DPU: its serial number.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 200},
-}
-
-
 def _described(schema: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
@@ -118,11 +110,10 @@ async def keep_heartbeats(request: Request) -> Response:
 @router.post(
     "/dpus/{dpu_id}/heartbeat",
     response_model=HeartbeatReceipt,
-    openapi_extra={"parameters": [_DPU_ID], **_described(_OF_ONE)},
+    openapi_extra=_described(_OF_ONE),
 )
-async def keep_heartbeat(request: Request) -> Response:
+async def keep_heartbeat(request: Request, dpu_id: DpuIdPath) -> Response:
     """Keep a heartbeat of the DPU. Answers after the commit."""
-    dpu_id: str = request.path_params["dpu_id"]
     parsed = await _parsed(request, partial(_parse_one, dpu_id))
     kept = await _keep(request, parsed)
     if any(part.code == "unknown_dpu" for part in kept.rejected):
