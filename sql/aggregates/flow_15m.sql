@@ -3,7 +3,7 @@ CREATE MATERIALIZED VIEW occupancy.flow_15m WITH (
   timescaledb.materialized_only = true,
   timescaledb.create_group_indexes = false,
   -- few, wide chunks: planning a count grows with the chunks
-  timescaledb.chunk_interval = '360 days'
+  timescaledb.chunk_interval = '30 days'
 ) AS
 SELECT
   effect.space,
@@ -66,3 +66,9 @@ BEGIN
   );
 END
 $$;
+
+ALTER MATERIALIZED VIEW occupancy.flow_15m SET (
+  timescaledb.compress,
+  timescaledb.compress_segmentby = 'space',
+  timescaledb.compress_orderby = 'bucket'
+);
