@@ -40,6 +40,7 @@ def _run(settings: Settings, workers: int = 1) -> None:
         port=settings.port,
         workers=workers,
         server_header=False,
+        timeout_keep_alive=round(settings.keep_alive.total_seconds()),
         # A line for each of thousands of requests a second costs more than the requests; metrics count them.
         access_log=False,
     )

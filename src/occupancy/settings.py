@@ -55,6 +55,11 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; loopback only without api_key.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
+    keep_alive: timedelta = Field(
+        default=timedelta(seconds=20),
+        ge=timedelta(seconds=1),
+        description="How long a connection without requests stays open.",
+    )
     api_key: SecretStr | None = Field(
         default=None, min_length=16, description="The key callers send as `Authorization: Bearer <key>`."
     )

@@ -8,7 +8,6 @@ from typing import Any
 
 import asyncpg
 from fastapi import FastAPI, Request
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
@@ -27,7 +26,7 @@ def problem(status: int, kind: str, title: str, detail: str, **more: Any) -> JSO
     """An application/problem+json answer; `more` are further members, None is left out."""
     body = {"type": f"urn:occupancy:problem:{kind}", "title": title, "status": status, "detail": detail}
     body |= {name: value for name, value in more.items() if value is not None}
-    return JSONResponse(jsonable_encoder(body), status, media_type="application/problem+json")
+    return JSONResponse(body, status, media_type="application/problem+json")
 
 
 def _readable(value: Any) -> Any:
