@@ -122,7 +122,7 @@ ALTER TABLE occupancy.crossing SET (
 );
 
 -- Narrower than the chunks until now, so that they can be compressed soon after they end.
-SELECT public.set_chunk_time_interval('occupancy.flow_15m', INTERVAL '30 days');
+SELECT public.set_chunk_time_interval('occupancy.flow_15m', INTERVAL '90 days');
 ALTER MATERIALIZED VIEW occupancy.flow_15m SET (
   timescaledb.compress,
   timescaledb.compress_segmentby = 'space',

@@ -2,8 +2,9 @@ CREATE MATERIALIZED VIEW occupancy.flow_15m WITH (
   timescaledb.continuous,
   timescaledb.materialized_only = true,
   timescaledb.create_group_indexes = false,
-  -- few, wide chunks: planning a count grows with the chunks
-  timescaledb.chunk_interval = '30 days'
+  -- few, wide chunks, because planning a count grows with the chunks; not wider, because a chunk is compressed only
+  -- after it has ended
+  timescaledb.chunk_interval = '90 days'
 ) AS
 SELECT
   effect.space,

@@ -62,6 +62,10 @@ _CATALOG = {
         SELECT regexp_replace(hypertable_name, '_hypertable_\\d+', '_hypertable'), column_name, time_interval::text
         FROM timescaledb_information.dimensions
     """,
+    "columnstore": """
+        SELECT regexp_replace(hypertable::text, '_hypertable_\\d+', '_hypertable'), segmentby, orderby, index::text
+        FROM timescaledb_information.hypertable_columnstore_settings
+    """,
     "jobs": """
         SELECT proc_name, schedule_interval::text, config::text FROM timescaledb_information.jobs
         WHERE proc_schema = 'occupancy'
