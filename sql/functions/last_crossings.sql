@@ -24,7 +24,8 @@ BEGIN
       SELECT wanted.dpu, latest.*
       FROM unnest($1) AS wanted (dpu)
       CROSS JOIN LATERAL (
-        SELECT crossing.time, crossing.seq, crossing.direction, crossing.received_at
+        SELECT crossing.time, crossing.seq, crossing.direction,
+          crossing.time + crossing.delay * INTERVAL '1 second' AS received_at
         FROM occupancy.crossing
         WHERE crossing.dpu = wanted.dpu AND crossing.time >= $2 AND crossing.time < $3
         ORDER BY crossing.time DESC, crossing.seq DESC

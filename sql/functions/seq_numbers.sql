@@ -15,6 +15,8 @@ AS $$
     SELECT crossing.time AS at, crossing.seq
     FROM occupancy.crossing
     WHERE crossing.dpu = seq_numbers.dpu AND crossing.time >= from_time AND crossing.time < to_time
+      -- what is about to be dropped is not read any more
+      AND crossing.time >= (SELECT occupancy.stored_since())
   )
   SELECT ahead.at, ahead.seq, 'before' FROM ahead WHERE ahead.seq > 0
   UNION ALL

@@ -15,6 +15,7 @@ AS $$
       max(crossing.seq) FILTER (WHERE crossing.seq > 0) AS highest
     FROM occupancy.crossing
     WHERE crossing.dpu = seq_summary.dpu AND crossing.time >= from_time AND crossing.time < to_time
+      AND crossing.time >= (SELECT occupancy.stored_since())
   ) AS event
   CROSS JOIN (
     -- numbers that make no sense may add up to more than a bigint holds

@@ -234,23 +234,45 @@ async def test_a_gap_reaches_over_any_silence(connection: asyncpg.Connection) ->
 
 
 async def test_where_events_were_dropped_nobody_knows(connection: asyncpg.Connection) -> None:
-    """A retention policy, as an operator adds one: what is before the first chunk may have been there."""
-    dpu = await _fill(connection, [Event(at(5), 1)], [Report(START, START + HOUR, 1)], None)
-    assert (await _hours(connection, dpu))[0].matches is True
-    async with connection.transaction():
+    """Also while they are still there, but about to be dropped."""
+    events = [Event(at(5), 1), Event(at(50), 2), Event(at(70), 5), Event(at(80), 1), Event(at(130), 2)]
+    reports = [Report(START, START + HOUR, 2), Report(START + HOUR, START + 2 * HOUR, 2)]
+    reports.append(Report(START, START + 2 * HOUR, 4))
+    dpu = await _fill(connection, events, reports, None)
+    kept = (await _hours(connection, dpu))[:2]
+    assert [(hour.stored, hour.matches) for hour in kept] == [(2, True), (2, True)]
+    await connection.execute("BEGIN")
+    try:
         await connection.execute(
-            "SELECT public.add_retention_policy('occupancy.crossing', drop_after => INTERVAL '10 years')"
+            "UPDATE occupancy.horizon SET write_before = $1, read_before = $1, dropped_before = $1",
+            START + HOUR + HOUR / 4,
         )
-        first = await connection.fetchval("SELECT occupancy.stored_since()")
-        assert first <= START
-        rows = await connection.fetch(
-            "SELECT * FROM occupancy.reconciliation($1, $2, $3)", dpu, first - HOUR, first + HOUR
+        *hours, total = await _hours(connection, dpu)
+        summary = await connection.fetchrow(
+            "SELECT * FROM occupancy.seq_summary($1, $2, $3)", dpu, START, END
         )
-        await connection.execute("SELECT public.remove_retention_policy('occupancy.crossing')")
-    before, after, total = rows
-    assert [before[name] for name in ("stored", "towards", "missing", "matches")] == [None] * 4
-    assert after["stored"] == 0
-    assert total["stored"] is None
+        others = await connection.fetch(
+            "SELECT stored, matches FROM occupancy.other_reports($1, $2, $3, 9)", dpu, START, END
+        )
+    finally:
+        await connection.execute("ROLLBACK")
+    nothing = [None] * 9
+    for row in (*hours[:2], total):
+        assert [
+            row.stored,
+            row.towards,
+            row.away,
+            row.seq_lowest,
+            row.seq_highest,
+            row.seq_missing,
+            row.restarts,
+            row.missing,
+            row.matches,
+        ] == nothing
+    assert (hours[0].reported, hours[2].stored, hours[2].seq_missing) == (2, 1, 0)
+    assert [tuple(other) for other in others] == [(None, None)]
+    assert summary is not None
+    assert (summary["stored"], summary["lowest"], summary["highest"], summary["restarts"]) == (2, 1, 2, 0)
 
 
 async def test_old_reports_are_dropped_by_the_chunk(connection: asyncpg.Connection) -> None:

@@ -51,7 +51,7 @@ class TallyAnswer(BaseModel):
     seq_missing_before: int | None = Field(
         description="Numbers missing between the last event before this time and the first one in it."
     )
-    restarts: int = Field(description="How often the numbers began anew.")
+    restarts: int | None = Field(description="How often the numbers began anew.")
     rejected: int = Field(
         description="Events of this time that were kept aside, each once; they are not stored, so they may be among "
         "the missing."

@@ -27,7 +27,7 @@ class Tally:
     seq_highest: int | None
     seq_missing: int | None
     seq_missing_before: int | None
-    restarts: int
+    restarts: int | None
     rejected: int
     missing: int | None
     matches: bool | None
