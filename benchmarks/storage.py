@@ -1,10 +1,13 @@
-"""Bytes per stored event, of crossings and aggregates, before and after compression."""
+"""Bytes per stored event, of crossings and aggregates, before and after compression; and what late events cost then."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
+import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +20,13 @@ from benchmarks.databases import Connection, machine_facts, own_database, refres
 DPUS = 200
 ROOMS_PER_FLOOR = 10
 DAYS = 14
-# A chunk of crossings begins on a Thursday.
+# Chunks of crossings begin on Thursdays; so long ago that those of the aggregates, of 90 days, have ended too.
 CHUNK = timedelta(days=7)
-START = datetime(2026, 3, 5, tzinfo=UTC)
+A_THURSDAY = datetime(2026, 3, 5, tzinfo=UTC)
+START = A_THURSDAY + (datetime.now(UTC) - timedelta(days=200) - A_THURSDAY) // CHUNK * CHUNK
+AGGREGATED_UNTIL = START + timedelta(days=190)
+# a batch of events that come late, each of its own minute, of all DPUs by turns
+LATE = 1000
 EVENTS_A_DAY_AT_FULL_SIZE = 147_000_000
 
 # Rooms in a ring, a door with a DPU between neighbours; floors of ten rooms, one building.
@@ -118,8 +125,11 @@ async def run(server_url: str, results: Path, *, keep: bool = False) -> None:
             )
             assert rows is not None
             before = await _sizes(connection)
+            rows_times = await _timings(connection, 1)
             seconds = await _compress(connection)
             after = await _sizes(connection)
+            columns_times = await _timings(connection, 2)
+            again = await _compress(connection)
             wrong = await _wrong_counts(connection)
         finally:
             await connection.close()
@@ -143,6 +153,10 @@ async def run(server_url: str, results: Path, *, keep: bool = False) -> None:
             for name, value in seconds.items()
             if name.startswith("crossing")
         },
+        "milliseconds": {
+            name: {"rows": value, "columns": columns_times[name]} for name, value in rows_times.items()
+        },
+        "seconds_to_compress_what_came_late": round(sum(again.values()), 2),
         "wrong_counts_of_50": wrong,
     }
     print(json.dumps(report, indent=2))
@@ -162,8 +176,8 @@ async def _load(connection: Connection) -> None:
         await connection.execute(LOAD_DAY, START, day * 1440)
     await connection.execute("ANALYZE occupancy.crossing")
     print(f"crossings: {time.perf_counter() - began:.0f} s")
-    # A whole bucket of 30 days, so that every level is there and its chunk has ended.
-    await refresh_up_to(connection, START + timedelta(days=60), step="1 day")
+    await refresh_up_to(connection, START + timedelta(days=DAYS), step="1 day")
+    await refresh_up_to(connection, AGGREGATED_UNTIL)
     await connection.execute("VACUUM ANALYZE")
     print(f"aggregates: {time.perf_counter() - began:.0f} s")
 
@@ -199,6 +213,62 @@ async def _compress(connection: Connection) -> dict[str, float]:
         await connection.execute("SELECT occupancy.compress_one($1::text::regclass)", row["name"])
         seconds[f"{holds} {len(seconds) + 1}"] = time.perf_counter() - began
     return seconds
+
+
+async def _timings(connection: Connection, number: int) -> dict[str, float]:
+    """Milliseconds of what reaches back into the first three days: medians, and single statements of late events."""
+    late = [
+        [f"dpu-{1 + event % DPUS}" for event in range(LATE)],
+        [START + event * timedelta(minutes=4) + timedelta(microseconds=number) for event in range(LATE)],
+        [1] * LATE,
+        [0] * LATE,
+    ]
+    times = {
+        "count_at": await _median(connection, "SELECT * FROM occupancy.count_at($1, $2)", _an_instant),
+        "series_of_a_day_by_hour": await _median(
+            connection,
+            "SELECT * FROM occupancy.series("
+            "ARRAY[$1::integer], $2::timestamptz, $2::timestamptz + INTERVAL '1 day', INTERVAL '1 hour')",
+            _a_day,
+        ),
+        "page_of_100_events": await _median(
+            connection,
+            "SELECT * FROM occupancy.events_of_space("
+            "$1, $2::timestamptz, $2::timestamptz + INTERVAL '1 day', NULL, NULL, NULL, 100, false)",
+            _an_instant,
+        ),
+    }
+    for name in ("1000_late_events", "the_same_1000_again"):
+        began = time.perf_counter()
+        await connection.fetch("SELECT * FROM occupancy.ingest_crossings(1, $1, $2, $3, $4)", *late)
+        times[name] = time.perf_counter() - began
+    times["count_at_before_the_repair"] = await _median(
+        connection, "SELECT * FROM occupancy.count_at($1, $2)", _an_instant, rounds=9
+    )
+    began = time.perf_counter()
+    await refresh_up_to(connection, AGGREGATED_UNTIL)
+    times["repair_of_1000_late_events"] = time.perf_counter() - began
+    return {name: round(value * 1000, 2) for name, value in times.items()}
+
+
+def _an_instant() -> tuple[int, datetime]:
+    return random.randrange(2, DPUS + DPUS // ROOMS_PER_FLOOR), START + random.random() * timedelta(days=3)
+
+
+def _a_day() -> tuple[int, datetime]:
+    return _an_instant()[0], START + timedelta(days=random.randrange(3))
+
+
+async def _median(
+    connection: Connection, statement: str, question: Callable[[], tuple[int, datetime]], rounds: int = 200
+) -> float:
+    times = []
+    for _ in range(rounds):
+        asked = question()
+        began = time.perf_counter()
+        await connection.fetch(statement, *asked)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
 
 
 async def _wrong_counts(connection: Connection) -> int:
