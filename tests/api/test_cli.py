@@ -13,6 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from occupancy import cli
+from occupancy.errors import InvalidInput
 from tests.conftest import empty
 
 LAYOUT = """
@@ -258,3 +259,40 @@ def test_without_a_database_it_is_said_how_to_get_one(
         cli.main()
     assert ended.value.code == 1
     assert "occupancy db start" in " ".join(capsys.readouterr().err.split())
+
+
+def test_old_data_is_shown_compressed_and_given_up(run: CliRunner, migrated_url: str, tmp_path: Path) -> None:
+    (tmp_path / "layout.yaml").write_text(LAYOUT)
+    (tmp_path / "events.csv").write_text(EVENTS)
+    _ok(run, "apply", str(tmp_path / "layout.yaml"))
+    _ok(run, "import", str(tmp_path / "events.csv"))
+    _ok(run, "refresh")
+    shown = _ok(run, "storage", "show")
+    assert "2026-02-26" in shown
+    assert "compress" in shown
+    assert "single crossings dropped: nothing" in shown
+    assert "compressed _timescaledb_internal." in _ok(run, "storage", "run")
+    assert "columns" in _ok(run, "storage", "show")
+
+    given = _ok(run, "storage", "set", "--keep-crossings", "P30D", "--compress-aggregates-after", "never")
+    assert "keep_crossings: 30 days" in given
+    assert "compress_aggregates_after: -" in given
+    assert "move_dropped_before: 2026-03-05" in _ok(run, "storage", "run")
+    assert "drop_crossings: 1" in _ok(run, "storage", "run")
+    shown = _ok(run, "storage", "show")
+    assert "single crossings dropped: all before 2026-03-05T00:00:00+00:00" in shown
+    assert "2026-02-26" not in shown
+    # 12:00 is a quarter of an hour
+    assert _net(migrated_url, "A") == 2
+
+
+def test_ages_of_old_data_that_nobody_can_mean_are_refused(run: CliRunner) -> None:
+    for arguments, complaint in (
+        (["--keep-crossings", "400"], "neither an ISO 8601 duration"),
+        (["--keep-crossings", "P1D"], "two days"),
+        (["--compress-crossings-after", "-P1D"], "not negative"),
+        ([], "at least one"),
+    ):
+        result = run.invoke(cli.app, ["storage", "set", *arguments])
+        assert isinstance(result.exception, InvalidInput), arguments
+        assert complaint in str(result.exception)
