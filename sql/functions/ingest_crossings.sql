@@ -11,6 +11,8 @@ DECLARE
   late_dpus integer[];
   late_times timestamptz[];
   copies bigint;
+  first_time timestamptz;
+  last_time timestamptz;
 BEGIN
   PERFORM occupancy.lock_for_writing();
   SELECT horizon.write_before, horizon.dropped_before INTO late_before, kept_since FROM occupancy.horizon;
@@ -64,6 +66,8 @@ BEGIN
   IF left_over IS NULL THEN
     RETURN;
   END IF;
+  -- as variables: other chunks are not opened, while a subquery would be asked again for each event and chunk
+  SELECT min(t), max(t) INTO first_time, last_time FROM unnest(times) AS t;
   RETURN QUERY
     WITH judged AS (
       SELECT left_event.index, dpu.dpu_id, crossing.direction AS stored_direction,
@@ -82,8 +86,7 @@ BEGIN
         ON crossing.dpu = dpu.id
         AND crossing.time = times[left_event.index]
         AND crossing.seq = seqs[left_event.index]
-        -- bounds that the planner can use: other chunks are not opened
-        AND crossing.time BETWEEN (SELECT min(t) FROM unnest(times) AS t) AND (SELECT max(t) FROM unnest(times) AS t)
+        AND crossing.time BETWEEN first_time AND last_time
     ), explained AS (
       SELECT judged.index, judged.code,
         CASE judged.code

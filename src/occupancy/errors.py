@@ -64,6 +64,14 @@ class TooLarge(OccupancyError):
     title = "Request too large"
 
 
+class TooSlow(OccupancyError):
+    """The request did not arrive in time; nothing of it was stored."""
+
+    status = 408
+    type = "too-slow"
+    title = "Request too slow"
+
+
 class Unauthorized(OccupancyError):
     """The key is missing or wrong."""
 

@@ -40,6 +40,8 @@ def _run(settings: Settings, workers: int = 1) -> None:
         port=settings.port,
         workers=workers,
         server_header=False,
+        # longer than a statement may take: what was taken is answered
+        timeout_graceful_shutdown=30,
         timeout_keep_alive=round(settings.keep_alive.total_seconds()),
         # A line for each of thousands of requests a second costs more than the requests; metrics count them.
         access_log=False,

@@ -104,6 +104,10 @@ async def test_each_event_has_a_receipt_where_it_is_asked_for(client: httpx.Asyn
     assert "receipts" not in (await client.post("/v1/events?receipts=false", json=body)).json()
 
 
+async def test_a_query_of_nothing_is_none(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/events?&", json=event())).status_code == 200
+
+
 @pytest.mark.parametrize("query", ["receipt=true", "receipts=1"])
 async def test_a_parameter_that_is_none_is_named(client: httpx.AsyncClient, query: str) -> None:
     answer = await client.post(f"/v1/events?{query}", json=event())
@@ -198,15 +202,50 @@ async def test_a_key_that_cannot_be_one_is_refused(client: httpx.AsyncClient, ke
     assert (answer.status_code, answer.json()["field"]) == (422, "Idempotency-Key")
 
 
-async def test_a_failed_request_leaves_its_key_free(
+async def test_under_a_key_too_an_event_that_the_database_refuses_is_kept_aside_alone(
     client: httpx.AsyncClient, connection: asyncpg.Connection
 ) -> None:
     headers = {"Idempotency-Key": "batch-1"}
+    body = [event(1), event(2, seq=666), {"dpu_id": "x"}]
     async with refusing(connection, "seq <> 666"):
-        failed = await client.post("/v1/events", json=event(1, seq=666), headers=headers)
+        first = await client.post("/v1/events", json=body, headers=headers)
+    again = await client.post("/v1/events", json=body, headers=headers)
+    assert first.status_code == 200
+    assert first.json() == again.json()
+    assert [rejected["code"] for rejected in first.json()["rejected"]] == ["unstorable", "missing_field"]
+    assert await stored(connection) == 1
+
+
+async def test_what_cannot_even_be_kept_aside_leaves_its_key_free(
+    client: httpx.AsyncClient, connection: asyncpg.Connection
+) -> None:
+    headers = {"Idempotency-Key": "batch-1"}
+    await connection.execute(
+        "ALTER TABLE occupancy.rejected_event ADD CONSTRAINT poison CHECK (code <> 'unstorable')"
+    )
+    try:
+        async with refusing(connection, "seq <> 666"):
+            failed = await client.post("/v1/events", json=event(1, seq=666), headers=headers)
+    finally:
+        await connection.execute("ALTER TABLE occupancy.rejected_event DROP CONSTRAINT poison")
     assert failed.status_code == 500
     assert await connection.fetchval("SELECT count(*) FROM occupancy.request_receipt") == 0
     assert (await client.post("/v1/events", json=event(1, seq=666), headers=headers)).json()["accepted"] == 1
+
+
+async def test_a_payload_that_the_database_refuses_is_kept_as_text(
+    client: httpx.AsyncClient, connection: asyncpg.Connection
+) -> None:
+    await connection.execute(
+        "ALTER TABLE occupancy.rejected_event ADD CONSTRAINT poison CHECK (jsonb_typeof(payload) = 'string')"
+    )
+    try:
+        answer = await client.post("/v1/events", json=[event(1), {"dpu_id": "x"}, event(2)])
+    finally:
+        await connection.execute("ALTER TABLE occupancy.rejected_event DROP CONSTRAINT poison")
+    assert (answer.json()["accepted"], answer.json()["rejected"][0]["code"]) == (2, "missing_field")
+    (kept,) = await connection.fetch("SELECT payload FROM occupancy.rejected_event")
+    assert json.loads(json.loads(kept["payload"])) == {"dpu_id": "x"}
 
 
 async def test_a_key_may_send_no_more_than_its_rate(

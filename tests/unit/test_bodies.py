@@ -161,30 +161,46 @@ class Clockwork:
 def test_a_caller_may_send_its_rate_and_a_burst() -> None:
     clock = Clockwork()
     limit = RateLimit(10, clock)
-    limit.take("a", 60)
-    limit.take("a", 40)
+    limit.take(1, 60)
+    limit.take(1, 40)
     with pytest.raises(Overloaded) as caught:
-        limit.take("a", 5)
+        limit.take(1, 5)
     assert caught.value.retry_after == pytest.approx(0.5)
-    limit.take("b", 100)
+    limit.take(2, 100)
     clock.seconds += 0.5
-    limit.take("a", 5)
+    limit.take(1, 5)
     with pytest.raises(Overloaded):
-        limit.take("a", 1)
+        limit.take(1, 1)
 
 
 def test_a_request_larger_than_the_burst_is_let_through_once_the_bucket_is_full_and_is_paid_for() -> None:
     clock = Clockwork()
     limit = RateLimit(10, clock)
-    limit.take("a", 300)
+    limit.take(1, 300)
     clock.seconds += 19
     with pytest.raises(Overloaded):
-        limit.take("a", 1)
+        limit.take(1, 1)
     clock.seconds += 2
-    limit.take("a", 1)
+    limit.take(1, 1)
 
 
 def test_without_a_rate_there_is_no_limit() -> None:
     limit = RateLimit(None)
     for _ in range(100):
-        limit.take("a", 10_000)
+        limit.take(1, 10_000)
+
+
+def test_what_was_refused_all_the_same_costs_nothing() -> None:
+    limit = RateLimit(10, Clockwork())
+    with pytest.raises(Overloaded, match="full"), limit.taking(1, 100):
+        raise Overloaded("full")
+    with limit.taking(1, 100):
+        pass
+    with pytest.raises(Overloaded):
+        limit.take(1, 1)
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
+def test_a_body_of_very_many_parts_is_refused(encoding: str, compress: Any) -> None:
+    with pytest.raises(InvalidInput, match="parts"):
+        decompressed(compress(b"") * 200_000, encoding, 10**6)

@@ -245,3 +245,15 @@ async def test_no_item_is_forgotten_whenever_it_comes() -> None:
     assert sorted(item for items in writer.groups for item in items) == items
     assert all(len(items) <= 3 for items in writer.groups)
     assert writer.most_running == 2
+
+
+async def test_what_weighs_nothing_takes_a_place_of_its_own() -> None:
+    writer = Writer()
+    writer.open.clear()
+    async with grouping(writer, per_group=1, size=lambda _item: 0) as group:
+        tasks = put_all(group, [1])
+        await turn()
+        tasks += put_all(group, [2, 3])
+        writer.open.set()
+        await asyncio.gather(*tasks)
+    assert writer.groups == [[1], [2], [3]]

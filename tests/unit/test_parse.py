@@ -233,3 +233,19 @@ def test_the_quick_way_says_what_a_close_look_says(given: list[Any]) -> None:
             strict=True,
         )
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("depth", [63, 64, 65, 900, 990, 1000, 1100, 5000])
+def test_what_is_nested_deeply_is_kept_as_text_and_can_be(depth: int) -> None:
+    nested = b'{"dpu_id":' * depth + b"1" + b"}" * depth
+    (rejected,) = parse_messages([nested], CLOCK).rejected
+    assert rejected.code == ("invalid_dpu_id" if depth < 64 else "invalid_json")
+    assert payload_json(rejected.payload)
+    if depth >= 64:
+        with pytest.raises(InvalidInput):
+            documents(nested)
+
+
+def test_an_event_with_deep_nesting_where_nobody_looks_is_good() -> None:
+    sent = json.dumps(GOOD)[:-1].encode() + b',"note":' + b"[" * 500 + b"]" * 500 + b"}"
+    assert len(parse_messages([sent], CLOCK).events) == 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from occupancy.api.problems import answer
-from occupancy.errors import OccupancyError, Overloaded, TooLarge
+from occupancy.errors import OccupancyError, Overloaded, TooLarge, TooSlow
 
 
 class BodyLimit:
@@ -15,20 +17,23 @@ class BodyLimit:
     Also one with which the bodies of all requests that are not answered yet would be larger than `most_together`.
     """
 
-    def __init__(self, app: ASGIApp, most: int, most_together: int) -> None:
+    def __init__(self, app: ASGIApp, most: int, most_together: int, patience: float = 20) -> None:
         self._app = app
         self._most = most
         self._most_together = most_together
+        # in seconds; a link that died in the middle of a body would hold it for ever
+        self._patience = patience
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and answer 413 or 429 in place of the application once it is too large."""
+        """Pass the request on, and answer 408, 413 or 429 in place of the application once it is too large."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         body = _Body(self)
         declared = Headers(scope=scope).get("content-length", "")
         try:
-            body.grow(int(declared) if declared.isdecimal() else 0)
+            # What is announced may never come: only what is there is held.
+            self.require_room(int(declared) if declared.isdecimal() else 0, 0)
         except OccupancyError as error:
             return await answer(error)(scope, receive, send)
         try:
@@ -39,17 +44,19 @@ class BodyLimit:
 
     async def _pass_on(self, body: _Body, scope: Scope, receive: Receive, send: Send) -> None:
         received = 0
+        is_whole = False
         refused: OccupancyError | None = None
 
         async def counted() -> Message:
-            nonlocal received, refused
-            message = await receive()
-            received += len(message.get("body", b""))
+            nonlocal received, refused, is_whole
             try:
+                message = await self._receive(receive, is_whole=is_whole)
+                received += len(message.get("body", b""))
                 body.grow(received)
             except OccupancyError as error:
                 refused = error
                 raise
+            is_whole = not message.get("more_body", False)
             return message
 
         async def unless_refused(message: Message) -> None:
@@ -65,6 +72,16 @@ class BodyLimit:
         if refused is not None:
             await answer(refused)(scope, receive, send)
 
+    async def _receive(self, receive: Receive, *, is_whole: bool) -> Message:
+        if is_whole:
+            # Now it is only about the caller, who may wait for the answer for as long as it takes.
+            return await receive()
+        try:
+            async with asyncio.timeout(self._patience):
+                return await receive()
+        except TimeoutError as error:
+            raise TooSlow(f"no more of the body came for {self._patience:g} seconds", field="body") from error
+
     def require_room(self, body: int, more: int) -> None:
         """Raise TooLarge for a body of that many bytes, Overloaded where there is no room for so many more."""
         if body > self._most:
@@ -78,7 +95,7 @@ class BodyLimit:
 
 
 class _Body:
-    """What one request holds: what it has declared, or what has arrived where that is more."""
+    """What one request holds: what has arrived of it."""
 
     def __init__(self, limit: BodyLimit) -> None:
         self._limit = limit

@@ -117,7 +117,6 @@ async def ingest(request: Request) -> Response:
             parsed = await run_in_threadpool(_parse, body, encoding, kind, request.app.state.settings)
     else:
         parsed = _parse(body, encoding, kind, request.app.state.settings)
-    intake.admit(request.headers.get("authorization", ""), len(parsed))
     if key is None:
         result = await intake.put(DEFAULT_ORGANIZATION, parsed)
         return _answer(result, each=each, only_queued=intake.only_queues)
@@ -145,7 +144,7 @@ def _receipts_wanted(request: Request) -> bool:
             )
         if value not in {"true", "false"}:
             raise InvalidInput("receipts must be true or false", field=name, value=value)
-    return request.query_params["receipts"] == "true"
+    return request.query_params.get("receipts") == "true"
 
 
 def _answer(result: Ingested, *, each: bool, only_queued: bool) -> Response:

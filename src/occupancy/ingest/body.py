@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -17,6 +17,9 @@ _LINES = {"application/x-ndjson", "application/ndjson", "application/jsonl", "ap
 _T = TypeVar("_T")
 # more than any compressor of events needs; a frame may ask for up to 2 GiB of memory otherwise
 _LARGEST_WINDOW = 8 * 2**20
+# A body may be several members or frames, one after the other; one of thousands is made to keep the service busy.
+_MOST_PARTS = 1_000
+_PIECE = 64 * 1024
 
 
 class _Envelope(msgspec.Struct):
@@ -101,17 +104,25 @@ def _limited(events: Sequence[_T], most: int) -> Sequence[_T]:
 
 
 def _gunzip(body: bytes, most: int) -> bytes:
-    plain = b""
-    while body:
-        # 31: the format of gzip, with its checksum
-        member = zlib.decompressobj(wbits=31)
-        plain += member.decompress(body, most + 1 - len(plain))
-        if len(plain) > most:
-            break
-        if not member.eof:
-            raise EOFError("it ends too early")
-        body = member.unused_data
-    return plain
+    plain: list[bytes] = []
+    size = 0
+    # 31: the format of gzip, with its checksum
+    member = zlib.decompressobj(wbits=31)
+    members = 0
+    for piece in _pieces(body):
+        rest = piece
+        while rest:
+            if member.eof:
+                members = _counted(members)
+                member = zlib.decompressobj(wbits=31)
+            plain.append(member.decompress(rest, most + 1 - size))
+            size += len(plain[-1])
+            if size > most:
+                return b"".join(plain)
+            rest = member.unused_data
+    if not member.eof:
+        raise EOFError("it ends too early")
+    return b"".join(plain)
 
 
 def _unzstd(body: bytes, most: int) -> bytes:
@@ -119,20 +130,36 @@ def _unzstd(body: bytes, most: int) -> bytes:
     with decoder.stream_reader(body, read_across_frames=True) as reader:
         plain: bytes = reader.read(most + 1)
     # The reader does not mind a frame that ends too early; lines would be lost.
-    if len(plain) <= most and not _is_whole(decoder, body):
-        raise EOFError("it ends too early")
+    if len(plain) <= most:
+        _require_whole_frames(decoder, body)
     return plain
 
 
-def _is_whole(decoder: zstandard.ZstdDecompressor, body: bytes) -> bool:
-    rest = body
-    while rest:
-        frame = decoder.decompressobj()
-        frame.decompress(rest)
-        if not frame.eof:
-            return False
-        rest = frame.unused_data
-    return True
+def _require_whole_frames(decoder: zstandard.ZstdDecompressor, body: bytes) -> None:
+    frame = decoder.decompressobj()
+    frames = 0
+    for piece in _pieces(body):
+        rest = piece
+        while rest:
+            if frame.eof:
+                frames = _counted(frames)
+                frame = decoder.decompressobj()
+            frame.decompress(rest)
+            rest = frame.unused_data
+    if not frame.eof:
+        raise EOFError("it ends too early")
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    # What follows a part is copied with it: of small pieces, little.
+    for start in range(0, len(body), _PIECE):
+        yield body[start : start + _PIECE]
+
+
+def _counted(parts: int) -> int:
+    if parts >= _MOST_PARTS:
+        raise EOFError(f"it has more than {_MOST_PARTS} parts")
+    return parts + 1
 
 
 _DECODERS: dict[str, Callable[[bytes, int], bytes]] = {"gzip": _gunzip, "x-gzip": _gunzip, "zstd": _unzstd}

@@ -96,7 +96,8 @@ class GroupCommit(Generic[Item, Result]):
 
     async def put(self, item: Item) -> Result:
         """Write the item together with others; its result. Raises Overloaded if too much waits already."""
-        size = self._size(item)
+        # what weighs nothing still takes its place
+        size = max(1, self._size(item))
         if self._closed:
             raise Busy("the service is stopping")
         self.require_room(size)

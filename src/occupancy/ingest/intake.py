@@ -17,6 +17,8 @@ from occupancy.settings import Settings
 
 # Seconds for one statement: the barrier of a refresh may take 2.
 _TIME_LIMIT = 15.0
+# More than that barrier may last; whoever waits longer, for a chunk, holds up the barrier itself.
+_LOCK_TIMEOUT = "3s"
 _MOST_PARSED_AT_ONCE = 2
 
 
@@ -46,7 +48,9 @@ class Intake:
                 yield cls(sink, None, limit)
             return
         # two more: one for old events, one for requests with keys
-        database = await Database.connect(url, settings.ingest_writers + 2, time_limit=_TIME_LIMIT)
+        database = await Database.connect(
+            url, settings.ingest_writers + 2, time_limit=_TIME_LIMIT, lock_timeout=_LOCK_TIMEOUT
+        )
         try:
             async with Writer(database, settings) as writer, Once(database, settings) as once:
                 yield cls(writer, once, limit)
@@ -67,17 +71,18 @@ class Intake:
         """Raise Overloaded where no further event is taken now."""
         self._sink.require_room()
 
-    def admit(self, caller: str, events: int) -> None:
-        """Raise Overloaded where the caller has sent more than it may."""
-        self._limit.take(caller, events)
-
     async def put(self, organization: int, parsed: Parsed) -> Ingested:
-        """Store events and keep rejected ones aside; see Sink."""
-        return await self._sink.put(organization, parsed)
+        """Store events and keep rejected ones aside; see Sink.
+
+        Raises Overloaded also where the caller has sent more than it may.
+        """
+        with self._limit.taking(organization, len(parsed)):
+            return await self._sink.put(organization, parsed)
 
     async def put_once(self, request: KeyedRequest) -> Answered:
         """Store events unless the request's key has been used; see Once."""
         if self._once is None:
             # Sent again, the events are found to be duplicates when they are stored.
             return Answered(await self.put(request.organization, request.parsed), is_repeated=False)
-        return await self._once.put(request)
+        with self._limit.taking(request.organization, len(request.parsed)):
+            return await self._once.put(request)

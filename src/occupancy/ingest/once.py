@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -11,13 +12,22 @@ import asyncpg
 import msgspec
 
 from occupancy.database import Database, Ingested, store
-from occupancy.errors import Busy, InvalidInput
+from occupancy.errors import Busy, InvalidInput, OccupancyError
+from occupancy.ingest.apart import store_apart
 from occupancy.ingest.group import GroupCommit
 from occupancy.parse import Parsed, Rejected
 from occupancy.settings import Settings
 
+_log = logging.getLogger(__name__)
+
 HEADER = "Idempotency-Key"
 _LONGEST_KEY = 255
+_HELD_UP = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+)
 # After so many requests, twice as many receipts that are old enough are forgotten: so they never heap up.
 _WRITTEN_BETWEEN = 100
 _FORGET = """
@@ -101,16 +111,20 @@ class Once:
         try:
             async with self._database.connection() as connection, connection.transaction():
                 answered = await _store_once(connection, request)
-            await self._forget_old()
-        except (asyncpg.DeadlockDetectedError, asyncpg.QueryCanceledError) as error:
+        except _HELD_UP as error:
             raise Busy("the events could not be stored now") from error
+        try:
+            await self._forget_old()
+        except (asyncpg.PostgresError, OccupancyError) as error:
+            # The request is stored; the next ones forget more.
+            _log.warning("old receipts are not forgotten: %s", error)
         return [answered]
 
     async def _forget_old(self) -> None:
-        if self._written % _WRITTEN_BETWEEN == 0:
+        self._written += 1
+        if self._written % _WRITTEN_BETWEEN == 1:
             async with self._database.connection() as connection:
                 await connection.execute(_FORGET, self._kept_for, 2 * _WRITTEN_BETWEEN)
-        self._written += 1
 
 
 async def _store_once(connection: asyncpg.Connection, request: KeyedRequest) -> Answered:
@@ -128,7 +142,12 @@ async def _store_once(connection: asyncpg.Connection, request: KeyedRequest) -> 
     )
     if not is_new:
         return Answered(await _earlier_result(connection, request), is_repeated=True)
-    result = await store(connection, request.organization, request.parsed)
+
+    async def attempt(part: Parsed) -> Ingested:
+        async with connection.transaction():
+            return await store(connection, request.organization, part)
+
+    result = await store_apart(attempt, request.parsed)
     await connection.execute(
         "UPDATE occupancy.request_receipt SET receipt = $3 WHERE organization = $1 AND idempotency_key = $2",
         request.organization,

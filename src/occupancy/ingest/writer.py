@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,25 +12,20 @@ import asyncpg
 
 from occupancy.database import Database, Ingested, store_together
 from occupancy.errors import Busy, DatabaseUnavailable, OccupancyError
+from occupancy.ingest.apart import is_about_events, store_apart
 from occupancy.ingest.group import GroupCommit
 from occupancy.ingest.metrics import EVENTS_WAITING, GROUP_EVENTS, GROUP_SECONDS
-from occupancy.parse import Events, Parsed, Rejected, halves
+from occupancy.parse import Parsed
 from occupancy.settings import Settings
-
-_log = logging.getLogger(__name__)
 
 # Events older than this may touch what is compressed or no longer in memory: they do not hold up new ones.
 _OLD = timedelta(days=1)
 # A transaction that lost against another one, or whose connection was gone, is tried again that often.
 _TRIES = 3
 _PAUSE = 0.05
-_TRANSIENT = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
-# Classes of SQLSTATE that one event among others may cause: values, constraints, limits, features that a chunk has not.
-_CLASSES_OF_DATA = {"0A", "21", "22", "23", "54", "P0", "XX"}
-
-
-class TooSlow(Busy):
-    """A statement did not end in its time."""
+_TRANSIENT = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+# A chunk that is being compressed lets nobody write, for as long as that takes.
+_HELD_UP = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +54,7 @@ class Writer:
             most_waiting=settings.max_events_waiting,
             most_items=settings.max_requests_waiting,
             writers=writers,
-            blames=_is_about_events,
+            blames=is_about_events,
         )
 
     async def __aenter__(self) -> Self:
@@ -87,6 +81,7 @@ class Writer:
         times = parsed.events.times
         is_old = bool(times) and min(times) < datetime.now(UTC) - _OLD
         lane = self._old if is_old else self._recent
+        EVENTS_WAITING.set(self.waiting)
         return await lane.put(_Request(organization, parsed))
 
     async def _write(self, group: Sequence[_Request]) -> Sequence[Ingested | Exception]:
@@ -107,32 +102,11 @@ class Writer:
         return results
 
     async def _write_alone(self, organization: int, parsed: Parsed) -> Ingested:
-        try:
-            (result,) = await self._store(organization, [parsed])
-        except (asyncpg.PostgresError, TooSlow) as error:
-            if not parsed.events or not _is_about_events(error):
-                raise
-            return await self._write_parts(organization, parsed, error)
-        return result
+        async def attempt(part: Parsed) -> Ingested:
+            (result,) = await self._store(organization, [part])
+            return result
 
-    async def _write_parts(self, organization: int, parsed: Parsed, error: Exception) -> Ingested:
-        if len(parsed.events) > 1:
-            first, second = halves(parsed.events)
-            parts = [Parsed(first, parsed.rejected), Parsed(second)]
-        elif isinstance(error, TooSlow):
-            # It may be the database and not the event: whoever sent it tries again.
-            raise error
-        else:
-            _log.error("an event cannot be stored", exc_info=error)
-            parts = [Parsed(Events(), [*parsed.rejected, _unstorable(parsed.events, error)])]
-        whole = Ingested()
-        for part in parts:
-            result = await self._write_alone(organization, part)
-            whole.accepted += result.accepted
-            whole.duplicates += result.duplicates
-            whole.rejected = sorted([*whole.rejected, *result.rejected], key=lambda event: event.index)
-            whole.duplicate_indexes += result.duplicate_indexes
-        return whole
+        return await store_apart(attempt, parsed)
 
     async def _store(self, organization: int, requests: Sequence[Parsed]) -> list[Ingested]:
         for left in reversed(range(_TRIES)):
@@ -153,23 +127,6 @@ class Writer:
                     return await store_together(connection, organization, requests)
                 async with connection.transaction():
                     return await store_together(connection, organization, requests)
-            except (TimeoutError, asyncpg.QueryCanceledError) as error:
-                raise TooSlow("the events were not stored in time") from error
-
-
-def _is_about_events(error: Exception) -> bool:
-    if isinstance(error, TooSlow):
-        return True
-    state = getattr(error, "sqlstate", None) if isinstance(error, asyncpg.PostgresError) else None
-    return state is not None and state[:2] in _CLASSES_OF_DATA
-
-
-def _unstorable(events: Events, error: Exception) -> Rejected:
-    detail = f"the database refuses it: {getattr(error, 'sqlstate', None) or type(error).__name__}"
-    payload = {
-        "dpu_id": events.dpu_ids[0],
-        "timestamp": events.times[0].astimezone(UTC).isoformat(),
-        "direction": events.directions[0],
-        "seq": events.seqs[0],
-    }
-    return Rejected(events.indexes[0], "unstorable", detail, payload)
+            except _HELD_UP as error:
+                # It may be the database as well as an event: nobody is to blame, and all may try again.
+                raise Busy("the events were not stored in time") from error

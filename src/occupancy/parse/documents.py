@@ -10,6 +10,7 @@ from occupancy.errors import InvalidInput
 from occupancy.parse.payload import shown
 
 _LONGEST_NUMBER = 100
+_DEEPEST = 64
 
 
 def documents(body: bytes) -> list[Any]:
@@ -32,8 +33,25 @@ def documents(body: bytes) -> list[Any]:
 
 
 def document_of(text: bytes) -> Any:
-    """The value that a JSON text stands for. Raises ValueError or RecursionError where it is none."""
-    return json.loads(text, parse_constant=_refuse_constant, parse_int=_whole, parse_float=_decimal)
+    """The value that a JSON text stands for. Raises ValueError or RecursionError where it is none, or nested deeply."""
+    document = json.loads(text, parse_constant=_refuse_constant, parse_int=_whole, parse_float=_decimal)
+    _require_shallow(document)
+    return document
+
+
+def _require_shallow(document: Any) -> None:
+    # What is read here is written again, by Python and by the database, and each stops at a depth of its own.
+    level = [document]
+    for _ in range(_DEEPEST):
+        level = [
+            value
+            for part in level
+            if isinstance(part, dict | list)
+            for value in (part.values() if isinstance(part, dict) else part)
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {_DEEPEST} deep")
 
 
 def _refuse_constant(name: str) -> None:
