@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
@@ -16,7 +17,17 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answers each connection by itself: one that says nothing holds up no other, nor the end of the process."""
+
+    daemon_threads = True
+    block_on_close = False
+
+
 class _Quiet(WSGIRequestHandler):
+    # in seconds; after it, a connection that says nothing is closed
+    timeout = 10
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Scrapes are no news."""
 
@@ -33,7 +44,9 @@ def monitored(
         yield None
         return
     try:
-        server = make_server(host, port, _application(registry, is_alive), handler_class=_Quiet)
+        server = make_server(
+            host, port, _application(registry, is_alive), server_class=_Server, handler_class=_Quiet
+        )
     except OSError as error:
         raise InvalidInput(
             f"OCCUPANCY_METRICS_PORT: cannot listen on {host}, port {port}: {error.strerror}",

@@ -261,6 +261,15 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _keep_dead_letters_apart(self) -> Self:
+        # Each copy would be taken, rejected for its header, and copied again.
+        if self.kafka_dead_letter_topic == self.kafka_topic:
+            raise ValueError(
+                "OCCUPANCY_KAFKA_DEAD_LETTER_TOPIC must be another topic than OCCUPANCY_KAFKA_TOPIC"
+            )
+        return self
+
 
 def _is_loopback(host: str) -> bool:
     if host == "localhost":

@@ -88,5 +88,14 @@ class LogProducer:
 
     def _serve(self) -> None:
         while not self._closing:
-            self._producer.poll(0.1)
-            self._ended = [producer for producer in self._ended if producer.poll(0) or len(producer)]
+            self._poll(self._producer, 0.1)
+            self._ended = [producer for producer in self._ended if self._poll(producer, 0) or len(producer)]
+
+    def _poll(self, producer: Producer, seconds: float) -> int:
+        """Serve reports. This thread must outlive whatever the client raises here: requests wait for what it serves."""
+        try:
+            return producer.poll(seconds)
+        except KafkaException as error:
+            _log.error("Kafka: %s", error)
+            self._broken = self._broken or producer is self._producer
+            return 0

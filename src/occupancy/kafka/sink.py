@@ -24,6 +24,9 @@ _produced = Counter("occupancy_kafka_produced_events", "Events sent to the topic
 _encode = msgspec.json.Encoder().encode
 _Record = tuple[bytes, bytes | None, Headers | None]
 
+# The client itself gives a message up after the timeout.
+_GRACE_SECONDS = 10.0
+
 
 class KafkaSink:
     """A Sink: answers when the brokers have acknowledged every event of a request, in all their replicas in sync.
@@ -35,6 +38,7 @@ class KafkaSink:
         self._producer = LogProducer(producer_properties(settings))
         self._topic = settings.kafka_topic
         self._most = settings.kafka_queue_size
+        self._patience = settings.kafka_send_timeout.total_seconds() + _GRACE_SECONDS
         self._waiting = 0
 
     async def __aenter__(self) -> Self:
@@ -70,7 +74,12 @@ class KafkaSink:
         self._waiting += size
         try:
             self._send(parsed, delivery)
-            await delivery.done
+            async with asyncio.timeout(self._patience):
+                await delivery.done
+        except TimeoutError as error:
+            # The client gives every message up in time; if it does not, whoever waits must not wait for ever.
+            self._producer.mark_broken()
+            raise BrokerUnavailable(f"Kafka did not acknowledge {size} events in time") from error
         finally:
             self._waiting -= size
         _produced.labels("failed").inc(delivery.failed)
@@ -107,7 +116,7 @@ class _Delivery:
         if error is not None:
             self.error = error
             self.failed += 1
-            if error.fatal():
+            if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 -- its public name begins so
                 self._producer.mark_broken()
         self._left -= 1
         if self._left == 0 and not self._loop.is_closed():
