@@ -26,9 +26,7 @@ BEGIN
   -- boundary is there to be seen.
   PERFORM occupancy.lock_topology();
   PERFORM pg_advisory_xact_lock(occupancy.writing_lock());
-  IF EXISTS (SELECT FROM occupancy.stale WHERE stale.since < boundary)
-    OR (SELECT horizon.read_before < boundary FROM occupancy.horizon)
-  THEN
+  IF EXISTS (SELECT FROM occupancy.stale WHERE stale.since < boundary) THEN
     RETURN NULL;
   END IF;
   -- What follows a reset in its own quarter of an hour is in no bucket by itself.

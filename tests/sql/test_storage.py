@@ -139,7 +139,7 @@ async def test_a_batch_of_late_events_of_many_dpus_into_a_compressed_chunk_does_
         assert set(await ingest(connection, batch)) == {"accepted"}
     assert await Refresher(database, settings).run_once()
     await compress_all(connection)
-    await connection.execute("SET timescaledb.max_tuples_decompressed_per_dml_transaction = 1000")
+    await connection.execute("SET timescaledb.max_tuples_decompressed_per_dml_transaction = 50")
     late = [(f"many-{dpu}", START + timedelta(minutes=501), 1) for dpu in range(1, 61)]
     old = [(f"many-{dpu}", START + timedelta(minutes=500), 1) for dpu in range(1, 61)]
     at = START + timedelta(days=1)
@@ -147,7 +147,9 @@ async def test_a_batch_of_late_events_of_many_dpus_into_a_compressed_chunk_does_
     assert set(await ingest(connection, late)) == {"accepted"}
     assert set(await ingest(connection, late + old)) == {"duplicate"}
     assert await net(connection, a, at) == before + 60
-    assert await Refresher(database, settings).run_once()
+    # on this connection, which has the limit
+    await connection.execute("CALL occupancy.refresh_aggregates()")
+    assert await connection.fetchval("SELECT count(*) FROM occupancy.stale") == 0
     assert await net(connection, a, at) == before + 60
     assert await check(database, None, None, None, lambda _done, _total: None) == []
 
@@ -166,6 +168,27 @@ async def test_a_correction_far_back_repairs_compressed_aggregates(
     assert await net(connection, a, end) == -entries
     assert await net(connection, b, end) == 0
     assert await check(database, None, None, None, lambda _done, _total: None) == []
+
+
+async def test_a_repair_decompresses_the_spaces_that_it_touches_only(
+    connection: asyncpg.Connection, database: Database, settings: Settings, spaces: tuple[int, int]
+) -> None:
+    a, b = spaces
+    noon = START + timedelta(hours=12)
+    # out of A into B, so that B has aggregates too
+    assert await ingest(connection, [("423", noon, -1)]) == ["accepted"]
+    assert await Refresher(database, settings).run_once()
+    await compress_all(connection)
+    assert await ingest(connection, [("283", noon + MINUTE, 1)]) == ["accepted"]
+    assert await Refresher(database, settings).run_once()
+    rows: set[int] = set()
+    for chunk in await connection.fetch(
+        "SELECT chunk::text FROM occupancy.stored_chunks() WHERE holds = 'flow_15m'"
+    ):
+        # ONLY: what is stored as rows
+        rows |= {row["space"] for row in await connection.fetch(f"SELECT space FROM ONLY {chunk['chunk']}")}
+    assert rows == {a}
+    assert await net(connection, b, noon) == 1
 
 
 async def test_what_is_due_is_compressed_and_nothing_else(
