@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import asyncpg
@@ -207,7 +208,10 @@ async def test_mosquitto_as_in_the_compose_file(
         own, another = sent(event(1)), [("dpus/423/events", json.dumps(event(1)).encode())]
 
         async def arrives() -> bool:
-            await published(mosquitto_as_shipped, another + own)
+            # Some versions end the connection of a client that writes where it may not.
+            with suppress(RuntimeError):
+                await published(mosquitto_as_shipped, another)
+            await published(mosquitto_as_shipped, own)
             await asyncio.sleep(0.1)
             return bool(sink.calls)
 
