@@ -19,6 +19,10 @@ BEGIN
   IF from_time >= to_time THEN
     RETURN;
   END IF;
+  IF NOT isfinite(from_time) THEN
+    RAISE EXCEPTION 'a stale mark of space % begins before %, where nothing can be repaired', space, kept_since
+      USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
   WHILE quarter_start < least(to_time, kept_since) LOOP
     SELECT flow.entries, flow.exits, flow.last_crossing, flow.net_first,
       -- of what happened at the very first instant only the net is known, unless nothing else did

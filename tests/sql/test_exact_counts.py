@@ -150,9 +150,6 @@ _MUTATIONS = {
     "a count reads crossings that were dropped": Mutation(
         "count_at", "ELSIF whole.covered_to < kept_since THEN", "ELSIF false THEN", drops=True
     ),
-    "a drop forgets what followed a reset": Mutation(
-        "move_dropped_before", "stated.at < boundary", "false", drops=True
-    ),
 }  # fmt: skip
 
 
