@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Security
 from fastapi.security import HTTPBearer
@@ -47,30 +48,18 @@ _KEY = HTTPBearer(auto_error=False, description="The value of OCCUPANCY_API_KEY.
 
 
 @asynccontextmanager
-async def _refreshing(database_url: str, settings: Settings) -> AsyncIterator[None]:
-    # A connection of its own, so that a long step holds up neither ingest nor counts.
+async def _in_background(
+    database_url: str, work: Callable[[Database], Coroutine[Any, Any, None]]
+) -> AsyncIterator[None]:
+    # A connection of its own, so that a long step holds up neither ingest nor counts, nor the other work.
     database = await Database.connect(database_url, 1)
-    refreshing = asyncio.create_task(Refresher(database, settings).run_forever())
+    task = asyncio.create_task(work(database))
     try:
         yield
     finally:
-        refreshing.cancel()
+        task.cancel()
         with suppress(asyncio.CancelledError):
-            await refreshing
-        await database.close()
-
-
-@asynccontextmanager
-async def _keeping_storage(database_url: str, settings: Settings) -> AsyncIterator[None]:
-    # The same: compressing a chunk takes long.
-    database = await Database.connect(database_url, 1)
-    keeping = asyncio.create_task(Storage(database).run_forever(settings))
-    try:
-        yield
-    finally:
-        keeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeping
+            await task
         await database.close()
 
 
@@ -92,9 +81,13 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
             app.state.intake = await stack.enter_async_context(Intake.open(database_url, settings))
             app.state.keeper = await stack.enter_async_context(Keeper.open(database_url, settings))
             if settings.refresh == "auto":
-                await stack.enter_async_context(_refreshing(database_url, settings))
+                await stack.enter_async_context(
+                    _in_background(database_url, lambda own: Refresher(own, settings).run_forever())
+                )
             if settings.storage == "auto":
-                await stack.enter_async_context(_keeping_storage(database_url, settings))
+                await stack.enter_async_context(
+                    _in_background(database_url, lambda own: Storage(own).run_forever(settings))
+                )
             app.state.reads = await stack.enter_async_context(read_database(database, database_url, settings))
             yield
 

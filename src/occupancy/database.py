@@ -138,11 +138,8 @@ class Database:
     async def ingest(self, organization: int, parsed: Parsed) -> Ingested:
         """Store events and keep rejected ones aside, all in one transaction: returning means committed."""
         async with self.connection() as connection:
-            if not parsed.rejected:
-                # One statement is a transaction of its own: two round trips less.
-                return await store(connection, organization, parsed)
-            async with connection.transaction():
-                return await store(connection, organization, parsed)
+            (result,) = await commit_together(connection, organization, [parsed])
+        return result
 
     async def refresh_state(self) -> RefreshState:
         """How far the aggregates are behind now."""
@@ -171,6 +168,17 @@ async def store(connection: asyncpg.Connection, organization: int, parsed: Parse
     """Store events and keep rejected ones aside, in the transaction that is open on the connection."""
     (result,) = await store_together(connection, organization, [parsed])
     return result
+
+
+async def commit_together(
+    connection: asyncpg.Connection, organization: int, requests: Sequence[Parsed]
+) -> list[Ingested]:
+    """As `store_together`, in a transaction of its own: returning means committed."""
+    if not any(request.rejected for request in requests):
+        # One statement is a transaction of its own: two round trips less.
+        return await store_together(connection, organization, requests)
+    async with connection.transaction():
+        return await store_together(connection, organization, requests)
 
 
 async def store_together(

@@ -17,7 +17,7 @@ import zstandard
 from asgi_lifespan import LifespanManager
 
 from occupancy.app import create_app
-from occupancy.database import Ingested, store_together
+from occupancy.database import Ingested, commit_together
 from occupancy.ingest import writer
 from occupancy.parse import Parsed
 from occupancy.settings import Settings
@@ -323,9 +323,9 @@ async def test_old_events_do_not_hold_up_new_ones(
     ) -> list[Ingested]:
         if any(min(request.events.times) < NOW - timedelta(days=1) for request in requests):
             await held_up.wait()
-        return await store_together(connection, organization, requests)
+        return await commit_together(connection, organization, requests)
 
-    monkeypatch.setattr(writer, "store_together", slow_for_old)
+    monkeypatch.setattr(writer, "commit_together", slow_for_old)
     async with service(database_url, ingest_writers=1) as client:
         old = asyncio.create_task(client.post("/v1/events", json=event(3600 * 24 * 3, dpu_id="423")))
         await asyncio.sleep(0.1)

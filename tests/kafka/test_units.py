@@ -15,10 +15,10 @@ from confluent_kafka import Message, TopicPartition
 from pydantic import SecretStr
 
 from occupancy.errors import Busy, DatabaseUnavailable, InvalidInput
+from occupancy.faults import is_of_the_data, is_transient
 from occupancy.kafka.assignment import Assignment
 from occupancy.kafka.batch import Batch, Span
 from occupancy.kafka.consumer import Worker
-from occupancy.kafka.faults import is_of_the_data, is_transient
 from occupancy.kafka.offsets import Position
 from occupancy.kafka.pipeline import Pipeline
 from occupancy.kafka.properties import consumer_properties, producer_properties

@@ -11,19 +11,12 @@ from datetime import UTC
 import asyncpg
 
 from occupancy.database import Ingested
+from occupancy.faults import is_of_the_data
 from occupancy.parse import Events, Parsed, Rejected, halves
 
 _log = logging.getLogger(__name__)
 
-# Classes of SQLSTATE that one event among others may cause: values, constraints, limits, features that a chunk has not.
-_CLASSES_OF_DATA = {"0A", "21", "22", "23", "54", "P0", "XX"}
 _LONGEST_KEPT = 64 * 1024
-
-
-def is_about_events(error: Exception) -> bool:
-    """Whether one of the events may be what the database refused, rather than all that it was asked."""
-    state = getattr(error, "sqlstate", None) if isinstance(error, asyncpg.PostgresError) else None
-    return state is not None and state[:2] in _CLASSES_OF_DATA
 
 
 async def store_apart(attempt: Callable[[Parsed], Awaitable[Ingested]], parsed: Parsed) -> Ingested:
@@ -34,7 +27,7 @@ async def store_apart(attempt: Callable[[Parsed], Awaitable[Ingested]], parsed: 
     try:
         return await attempt(parsed)
     except asyncpg.PostgresError as error:
-        parts = _parts(parsed, error) if is_about_events(error) else None
+        parts = _parts(parsed, error) if is_of_the_data(error) else None
         if parts is None:
             raise
     whole = Ingested()

@@ -10,9 +10,10 @@ from typing import Self
 
 import asyncpg
 
-from occupancy.database import Database, Ingested, store_together
+from occupancy.database import Database, Ingested, commit_together
 from occupancy.errors import Busy, DatabaseUnavailable, OccupancyError
-from occupancy.ingest.apart import is_about_events, store_apart
+from occupancy.faults import is_of_the_data
+from occupancy.ingest.apart import store_apart
 from occupancy.ingest.group import GroupCommit
 from occupancy.ingest.metrics import EVENTS_WAITING, GROUP_EVENTS, GROUP_SECONDS
 from occupancy.parse import Parsed
@@ -54,7 +55,7 @@ class Writer:
             most_waiting=settings.max_events_waiting,
             most_items=settings.max_requests_waiting,
             writers=writers,
-            blames=is_about_events,
+            blames=is_of_the_data,
         )
 
     async def __aenter__(self) -> Self:
@@ -122,11 +123,7 @@ class Writer:
     async def _store_once(self, organization: int, requests: Sequence[Parsed]) -> list[Ingested]:
         async with self._database.connection() as connection:
             try:
-                if not any(request.rejected for request in requests):
-                    # One statement is a transaction of its own: two round trips less.
-                    return await store_together(connection, organization, requests)
-                async with connection.transaction():
-                    return await store_together(connection, organization, requests)
+                return await commit_together(connection, organization, requests)
             except _HELD_UP as error:
                 # It may be the database as well as an event: nobody is to blame, and all may try again.
                 raise Busy("the events were not stored in time") from error

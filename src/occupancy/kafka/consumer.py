@@ -29,11 +29,11 @@ from confluent_kafka.aio import AIOConsumer
 
 from occupancy.database import DEFAULT_ORGANIZATION, Database
 from occupancy.errors import BrokerUnavailable, InvalidInput, MessagesLost
+from occupancy.faults import is_transient
 from occupancy.kafka import metrics
 from occupancy.kafka.assignment import Assignment
 from occupancy.kafka.batch import Batch, Span
 from occupancy.kafka.dead_letters import DeadLetters
-from occupancy.kafka.faults import is_transient
 from occupancy.kafka.offsets import Fenced, Offsets, Position
 from occupancy.kafka.pipeline import Pipeline
 from occupancy.kafka.properties import consumer_properties, is_cooperative

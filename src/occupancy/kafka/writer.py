@@ -15,10 +15,10 @@ import asyncpg
 from occupancy.api.metrics import count_events
 from occupancy.database import Database, Ingested, store
 from occupancy.errors import OccupancyError
+from occupancy.faults import is_of_the_data, is_transient
 from occupancy.kafka import metrics
 from occupancy.kafka.batch import Batch
 from occupancy.kafka.dead_letters import DeadLetters
-from occupancy.kafka.faults import is_of_the_data, is_transient
 from occupancy.kafka.offsets import Offsets
 from occupancy.kafka.reading import kept_payload, read
 from occupancy.parse import Clock, Parsed, Rejected

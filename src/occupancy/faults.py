@@ -1,4 +1,4 @@
-"""What an error of the database means for a batch."""
+"""What an error of the database means for the events that were to be stored."""
 
 from __future__ import annotations
 
