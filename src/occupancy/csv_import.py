@@ -9,13 +9,12 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 from occupancy.database import DEFAULT_ORGANIZATION, Database
 from occupancy.errors import InvalidInput
-from occupancy.parse import Clock, parse_events
+from occupancy.parse import parse_events
 from occupancy.settings import Settings
 
 _REQUIRED = ("timestamp", "direction", "dpu_id")
@@ -44,7 +43,7 @@ async def import_csv(database: Database, settings: Settings, path: Path, report:
     imported = Imported()
     with path.open("rb") as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
         for batch in _batches(file, path):
-            clock = Clock(datetime.now(UTC), settings.max_clock_skew, settings.earliest_event)
+            clock = settings.clock()
             parsed = parse_events((row for _, row in batch), clock)
             result = await database.ingest(DEFAULT_ORGANIZATION, parsed)
             imported.accepted += result.accepted

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import asyncpg
 
 from occupancy.database import Database, store
-from occupancy.parse import Clock, parse_events, sent_payload
+from occupancy.parse import parse_events, sent_payload
 from occupancy.settings import Settings
 
 _EVENTS_PER_BATCH = 5_000
@@ -65,7 +64,7 @@ async def _replay_batch(
             last,
             _EVENTS_PER_BATCH,
         )
-        clock = Clock(datetime.now(UTC), settings.max_clock_skew, settings.earliest_event)
+        clock = settings.clock()
         documents = [sent_payload(row["payload"]) for row in rows]
         # Text, or anything else that is no object, never becomes an event; it keeps the reason that it has.
         tried = [place for place, document in enumerate(documents) if isinstance(document, dict)]

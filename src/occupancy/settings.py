@@ -10,6 +10,8 @@ from typing import Literal, Self
 from pydantic import AwareDatetime, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from occupancy.parse.judge import Clock
+
 
 class Settings(BaseSettings):
     """What can be set. A field `name` is `OCCUPANCY_NAME`; durations are `HH:MM:SS` or ISO 8601 (`PT2M`)."""
@@ -253,6 +255,10 @@ class Settings(BaseSettings):
         le=65535,
         description="Port of a worker's /metrics and /healthz; none: not served.",
     )
+
+    def clock(self) -> Clock:
+        """Which timestamps can be true now."""
+        return Clock(datetime.now(UTC), self.max_clock_skew, self.earliest_event)
 
     @model_validator(mode="after")
     def _guard_the_network(self) -> Self:

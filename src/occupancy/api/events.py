@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -15,7 +14,7 @@ from occupancy.ingest.body import content_type, decompressed, parse_body
 from occupancy.ingest.intake import Intake
 from occupancy.ingest.once import HEADER, KeyedRequest, fingerprint, idempotency_key
 from occupancy.ingest.receipt import Queued, Receipt, queued_json, receipt_json
-from occupancy.parse import Clock, Parsed
+from occupancy.parse import Parsed
 from occupancy.settings import Settings
 
 router = APIRouter(tags=["events"])
@@ -130,7 +129,7 @@ async def ingest(request: Request) -> Response:
 
 def _parse(body: bytes, encoding: str, kind: str, settings: Settings) -> Parsed:
     plain = decompressed(body, encoding, settings.max_body_bytes)
-    clock = Clock(datetime.now(UTC), settings.max_clock_skew, settings.earliest_event)
+    clock = settings.clock()
     return parse_body(plain, kind, clock, settings.max_events_per_request)
 
 

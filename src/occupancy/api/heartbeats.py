@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -132,7 +131,7 @@ async def _parsed(request: Request, parse: _Parse) -> ParsedHeartbeats:
     body = await request.body()
     settings: Settings = request.app.state.settings
     # The time in the body is compared with this.
-    clock = Clock(datetime.now(UTC), settings.max_clock_skew, settings.earliest_event)
+    clock = settings.clock()
     encoding = request.headers.get("content-encoding", "")
     if encoding or len(body) > _LARGE_BODY:
         intake: Intake = request.app.state.intake

@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import asyncpg
 
@@ -21,7 +20,7 @@ from occupancy.kafka.batch import Batch
 from occupancy.kafka.dead_letters import DeadLetters
 from occupancy.kafka.offsets import Offsets
 from occupancy.kafka.reading import kept_payload, read
-from occupancy.parse import Clock, Parsed, Rejected
+from occupancy.parse import Parsed, Rejected
 from occupancy.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ class BatchWriter:
 
     def read(self, batch: Batch) -> Ready:
         """Judge the messages of a batch."""
-        clock = Clock(datetime.now(UTC), self.settings.max_clock_skew, self.settings.earliest_event)
+        clock = self.settings.clock()
         return Ready(batch, read(batch.messages, clock, self.settings.kafka_max_message_bytes))
 
     async def write(self, ready: Ready) -> None:

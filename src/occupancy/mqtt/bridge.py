@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
@@ -25,7 +24,7 @@ from occupancy.mqtt.inbox import Inbox
 from occupancy.mqtt.message import Message
 from occupancy.mqtt.payload import Reader, given_up, portions
 from occupancy.mqtt.topic import Topic
-from occupancy.parse import Clock, Parsed
+from occupancy.parse import Parsed
 from occupancy.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -211,7 +210,7 @@ class Bridge:
 
     async def _read(self, messages: Sequence[Message]) -> Parsed:
         settings = self._settings
-        clock = Clock(datetime.now(UTC), settings.max_clock_skew, settings.earliest_event)
+        clock = settings.clock()
         if sum(message.size for message in messages) > _LARGE_BATCH:
             return await asyncio.to_thread(self._reader.read, messages, clock)
         return self._reader.read(messages, clock)
