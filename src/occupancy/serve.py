@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from occupancy import address
 from occupancy.app import create_app
+from occupancy.heap import keep_what_is_loaded
 from occupancy.settings import Settings
 
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
@@ -29,7 +30,9 @@ def serve_http(settings: Settings, workers: int) -> None:
 def app() -> FastAPI:
     """The service as the environment describes it: each process makes its own."""
     settings = Settings()
-    return create_app(settings, address.database_url(settings))
+    service = create_app(settings, address.database_url(settings))
+    keep_what_is_loaded()
+    return service
 
 
 def _run(settings: Settings, workers: int = 1) -> None:
