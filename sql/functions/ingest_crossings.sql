@@ -44,13 +44,7 @@ BEGIN
   LEFT JOIN stored USING (dpu, time, seq);
 
   IF late_dpus IS NOT NULL THEN
-    -- a mark a day: a batch that reaches far back does not have all between repaired
-    INSERT INTO occupancy.stale (space, since, until)
-    SELECT effect.space, min(late.time), max(late.time) + INTERVAL '1 microsecond'
-    FROM unnest(late_dpus, late_times) AS late (dpu, time)
-    JOIN occupancy.effect
-      ON effect.dpu = late.dpu AND late.time >= effect.valid_from AND late.time < effect.valid_to
-    GROUP BY effect.space, public.time_bucket(INTERVAL '24 hours', late.time);
+    PERFORM occupancy.mark_late(late_dpus, late_times);
   END IF;
 
   IF copies > 0 THEN

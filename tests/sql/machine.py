@@ -255,8 +255,12 @@ class Occupancy(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ events
 
-    @rule(batch=st.lists(events, min_size=1, max_size=12), again=st.lists(picks, max_size=3))
-    def ingest(self, batch: list[tuple[int, datetime, int, int]], again: list[int]) -> None:
+    @rule(
+        batch=st.lists(events, min_size=1, max_size=12),
+        again=st.lists(picks, max_size=3),
+        function=st.sampled_from(["ingest_crossings", "ingest_new_crossings"]),
+    )
+    def ingest(self, batch: list[tuple[int, datetime, int, int]], again: list[int], function: str) -> None:
         """Events in any order, some that were sent before, some twice in the batch, some that contradict."""
         sent = [
             (self.pick(self.model.dpus, dpu), when, seq, direction) for dpu, when, seq, direction in batch
@@ -269,7 +273,7 @@ class Occupancy(RuleBasedStateMachine):
         numbers = {row["id"]: row["dpu_id"] for row in rows}
         rows = self.wait(
             self.connection.fetch(
-                "SELECT index, code FROM occupancy.ingest_crossings(1, $1, $2, $3, $4)",
+                f"SELECT index, code FROM occupancy.{function}(1, $1, $2, $3, $4)",
                 [numbers[event[0]] for event in sent],
                 [event[1] for event in sent],
                 [event[3] for event in sent],

@@ -81,6 +81,9 @@ _MUTATIONS = {
     "late events leave no mark": Mutation(
         "ingest_crossings", "WHERE stored.time < late_before", "WHERE stored.time < '-infinity'"
     ),
+    "late events that are all new leave no mark": Mutation(
+        "ingest_new_crossings", "WHERE given.time < late_before;", "WHERE given.time < '-infinity';"
+    ),
     "a changed effect leaves no mark": Mutation(
         "apply_effects", "LATERAL unnest(change.spans) AS span;", "LATERAL unnest(change.spans) AS span WHERE false;"
     ),
@@ -97,8 +100,13 @@ _MUTATIONS = {
     ),
     "writers use an older horizon": Mutation(
         "ingest_crossings",
-        "SELECT horizon.write_before INTO late_before",
-        "SELECT horizon.write_before - INTERVAL '1 day' INTO late_before",
+        "SELECT horizon.write_before, ",
+        "SELECT horizon.write_before - INTERVAL '1 day', ",
+    ),
+    "writers of what is new use an older horizon": Mutation(
+        "ingest_new_crossings",
+        "SELECT horizon.write_before, ",
+        "SELECT horizon.write_before - INTERVAL '1 day', ",
     ),
     # an effect's validity
     "the tail ignores the end of an effect": Mutation(
@@ -138,6 +146,9 @@ _MUTATIONS = {
         "SET timescaledb.enable_dml_decompression = off",
     ),
     # retention
+    "an event from before a drop is stored as new": Mutation(
+        "ingest_new_crossings", "WHERE given.time >= kept_since", "", drops=True
+    ),
     "an event from before a drop is stored": Mutation(
         "ingest_crossings", " AND event.time >= kept_since", "", drops=True
     ),

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Self
 
 import asyncpg
 
-from occupancy.database import Database, Ingested, commit_together
+from occupancy.database import Database, Ingested, Novelty, commit_together
 from occupancy.errors import Busy, DatabaseUnavailable, OccupancyError
 from occupancy.faults import is_of_the_data
 from occupancy.ingest.apart import store_apart
@@ -44,12 +45,15 @@ class Writer:
     def __init__(self, database: Database, settings: Settings) -> None:
         """`database` has a connection for each writer: `settings.ingest_writers` for new events, one for old ones."""
         self._database = database
-        self._recent = self._lane(settings, settings.ingest_writers)
-        self._old = self._lane(settings, 1)
+        self._recent = self._lane(settings, settings.ingest_writers, Novelty())
+        # what comes this late has often come before
+        self._old = self._lane(settings, 1, None)
 
-    def _lane(self, settings: Settings, writers: int) -> GroupCommit[_Request, Ingested]:
+    def _lane(
+        self, settings: Settings, writers: int, novelty: Novelty | None
+    ) -> GroupCommit[_Request, Ingested]:
         return GroupCommit(
-            self._write,
+            partial(self._write, novelty),
             size=lambda request: len(request.parsed),
             most_per_group=settings.max_events_per_transaction,
             most_waiting=settings.max_events_waiting,
@@ -85,34 +89,40 @@ class Writer:
         EVENTS_WAITING.set(self.waiting)
         return await lane.put(_Request(organization, parsed))
 
-    async def _write(self, group: Sequence[_Request]) -> Sequence[Ingested | Exception]:
+    async def _write(
+        self, novelty: Novelty | None, group: Sequence[_Request]
+    ) -> Sequence[Ingested | Exception]:
         EVENTS_WAITING.set(self.waiting)
         GROUP_EVENTS.observe(sum(len(request.parsed) for request in group))
         with GROUP_SECONDS.time():
-            return await self._write_group(group)
+            return await self._write_group(novelty, group)
 
-    async def _write_group(self, group: Sequence[_Request]) -> Sequence[Ingested | Exception]:
+    async def _write_group(
+        self, novelty: Novelty | None, group: Sequence[_Request]
+    ) -> Sequence[Ingested | Exception]:
         if len(group) == 1:
-            return [await self._write_alone(group[0].organization, group[0].parsed)]
+            return [await self._write_alone(novelty, group[0])]
         results: list[Ingested | Exception] = [Busy("not written")] * len(group)
         for organization in {request.organization for request in group}:
             places = [place for place, request in enumerate(group) if request.organization == organization]
-            stored = await self._store(organization, [group[place].parsed for place in places])
+            stored = await self._store(novelty, organization, [group[place].parsed for place in places])
             for place, result in zip(places, stored, strict=True):
                 results[place] = result
         return results
 
-    async def _write_alone(self, organization: int, parsed: Parsed) -> Ingested:
+    async def _write_alone(self, novelty: Novelty | None, request: _Request) -> Ingested:
         async def attempt(part: Parsed) -> Ingested:
-            (result,) = await self._store(organization, [part])
+            (result,) = await self._store(novelty, request.organization, [part])
             return result
 
-        return await store_apart(attempt, parsed)
+        return await store_apart(attempt, request.parsed)
 
-    async def _store(self, organization: int, requests: Sequence[Parsed]) -> list[Ingested]:
+    async def _store(
+        self, novelty: Novelty | None, organization: int, requests: Sequence[Parsed]
+    ) -> list[Ingested]:
         for left in reversed(range(_TRIES)):
             try:
-                return await self._store_once(organization, requests)
+                return await self._store_once(novelty, organization, requests)
             except (DatabaseUnavailable, *_TRANSIENT) as error:
                 # A connection of the pool may be gone since long; what was stored all the same is a duplicate now.
                 if not left:
@@ -120,10 +130,12 @@ class Writer:
                 await asyncio.sleep(_PAUSE)
         raise AssertionError
 
-    async def _store_once(self, organization: int, requests: Sequence[Parsed]) -> list[Ingested]:
+    async def _store_once(
+        self, novelty: Novelty | None, organization: int, requests: Sequence[Parsed]
+    ) -> list[Ingested]:
         async with self._database.connection() as connection:
             try:
-                return await commit_together(connection, organization, requests)
+                return await commit_together(connection, organization, requests, novelty)
             except _HELD_UP as error:
                 # It may be the database as well as an event: nobody is to blame, and all may try again.
                 raise Busy("the events were not stored in time") from error
