@@ -88,6 +88,11 @@ class Settings(BaseSettings):
     max_requests_waiting: int = Field(
         default=2_000, ge=1, description="Requests that wait for the database; more are refused (429)."
     )
+    max_wait: timedelta = Field(
+        default=timedelta(seconds=3),
+        gt=timedelta(0),
+        description="While a request has waited for the database for so long, further ones are refused (429).",
+    )
     max_bytes_waiting: int = Field(
         default=64 * 2**20,
         ge=1,

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from time import monotonic
 
 import pytest
 
@@ -50,13 +51,15 @@ async def grouping(
     per_group: int = 10,
     waiting: int = 1000,
     items: int = 1000,
+    longest_wait: float = 1000,
+    now: Callable[[], float] = monotonic,
     writers: int = 1,
     size: Callable[[int], int] = lambda _item: 1,
     blames: Callable[[Exception], bool] = lambda error: isinstance(error, Poison),
 ) -> AsyncIterator[Group]:
     async with GroupCommit[int, int](
         writer, size=size, most_per_group=per_group, most_waiting=waiting, most_items=items, writers=writers,
-        blames=blames,
+        longest_wait=longest_wait, blames=blames, now=now,
     ) as group:  # fmt: skip
         try:
             yield group
@@ -153,6 +156,30 @@ async def test_what_would_wait_too_long_is_refused_and_not_written(waiting: int,
         await asyncio.gather(*first, *tasks)
         assert await group.put(100) == 200
     assert 99 not in [item for items in writer.groups for item in items]
+
+
+async def test_nothing_is_taken_behind_what_has_waited_for_too_long() -> None:
+    seconds = 0.0
+    writer = Writer()
+    writer.open.clear()
+    async with grouping(writer, longest_wait=3, now=lambda: seconds) as group:
+        first = put_all(group, [1])
+        await turn()
+        # it is being written, however long that takes, and nothing waits yet
+        seconds = 10.0
+        group.require_room(1)
+        tasks = put_all(group, [2])
+        await turn()
+        seconds = 13.0
+        tasks += put_all(group, [3])
+        await turn()
+        seconds = 13.1
+        with pytest.raises(Overloaded):
+            await asyncio.wait_for(group.put(99), 5)
+        writer.open.set()
+        await asyncio.gather(*first, *tasks)
+        assert await group.put(4) == 8
+    assert writer.groups == [[1], [2, 3], [4]]
 
 
 async def test_an_item_larger_than_all_that_may_wait_is_taken_when_nothing_waits() -> None:

@@ -36,6 +36,7 @@ class Keeper:
             most_per_group=settings.max_events_per_transaction,
             most_waiting=settings.max_events_waiting,
             most_items=settings.max_requests_waiting,
+            longest_wait=settings.max_wait.total_seconds(),
             # One is enough for a fleet, and two would wait for each other's rows.
             writers=1,
             blames=_is_about_one,

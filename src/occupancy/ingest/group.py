@@ -49,19 +49,24 @@ class GroupCommit(Generic[Item, Result]):
         most_per_group: int,
         most_waiting: int,
         most_items: int,
+        longest_wait: float,
         writers: int,
         blames: Callable[[Exception], bool],
+        now: Callable[[], float] = monotonic,
     ) -> None:
         """`size` weighs an item; a group weighs at most `most_per_group`, or is one item.
 
-        No more than `most_items`, which weigh at most `most_waiting`, wait for a writer. Up to `writers` groups are
-        written at the same time; the second only when there is work for two.
+        No more than `most_items`, which weigh at most `most_waiting`, wait for a writer, and none is taken while the
+        first of them has waited for `longest_wait` seconds by the clock `now`. Up to `writers` groups are written at
+        the same time; the second only when there is work for two.
         """
         self._write = write
         self._size = size
         self._most_per_group = most_per_group
         self._most_waiting = most_waiting
         self._most_items = most_items
+        self._longest_wait = longest_wait
+        self._now = now
         self._most_writers = writers
         self._blames = blames
         self._queue: deque[_Waiting[Item, Result]] = deque()
@@ -88,7 +93,12 @@ class GroupCommit(Generic[Item, Result]):
         """Raise Overloaded if an item of that size would have to wait behind too much."""
         if not self._queue:
             return
-        if self._waiting + size > self._most_waiting or len(self._queue) >= self._most_items:
+        if (
+            self._waiting + size > self._most_waiting
+            or len(self._queue) >= self._most_items
+            # Whoever comes now would wait as long as the first has, and where the database is slow, callers give up.
+            or self._now() - self._queue[0].since > self._longest_wait
+        ):
             wait = min(max(1.0, self._waiting / self._speed), _LONGEST_RETRY)
             raise Overloaded(
                 f"{self._waiting} events wait to be stored already: send it again later", retry_after=wait
@@ -102,7 +112,7 @@ class GroupCommit(Generic[Item, Result]):
             raise Busy("the service is stopping")
         self.require_room(size)
         waiting: _Waiting[Item, Result] = _Waiting(
-            item, size, monotonic(), asyncio.get_running_loop().create_future()
+            item, size, self._now(), asyncio.get_running_loop().create_future()
         )
         self._queue.append(waiting)
         self._waiting += size
@@ -128,16 +138,16 @@ class GroupCommit(Generic[Item, Result]):
         return (
             busy == 0
             or self._waiting >= busy * self._most_per_group
-            or monotonic() - self._queue[0].since > _PATIENCE
+            or self._now() - self._queue[0].since > _PATIENCE
         )
 
     async def _write_all(self) -> None:
         try:
             while group := self._take():
-                started = monotonic()
+                started = self._now()
                 await self._write_group(group)
                 written = sum(waiting.size for waiting in group)
-                speed = written * self._busy / max(monotonic() - started, 1e-6)
+                speed = written * self._busy / max(self._now() - started, 1e-6)
                 self._speed += _NEWEST * (speed - self._speed)
         finally:
             self._busy -= 1

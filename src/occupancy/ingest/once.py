@@ -88,6 +88,7 @@ class Once:
             most_per_group=1,
             most_waiting=settings.max_events_waiting,
             most_items=settings.max_requests_waiting,
+            longest_wait=settings.max_wait.total_seconds(),
             writers=1,
             blames=lambda _error: False,
         )

@@ -58,6 +58,7 @@ class Writer:
             most_per_group=settings.max_events_per_transaction,
             most_waiting=settings.max_events_waiting,
             most_items=settings.max_requests_waiting,
+            longest_wait=settings.max_wait.total_seconds(),
             writers=writers,
             blames=is_of_the_data,
         )
