@@ -30,6 +30,7 @@ from occupancy.api import (
     summaries,
 )
 from occupancy.api.body_limit import BodyLimit
+from occupancy.api.door import MOST_UNDER_WAY
 from occupancy.api.freshness import Freshness
 from occupancy.api.gate import Gate
 from occupancy.api.hot_path import HotPath
@@ -67,7 +68,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
     """The service on the database at `database_url`. It connects when it starts, not here."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             database = await Database.connect(database_url, settings.database_connections)
             stack.push_async_callback(database.close)
@@ -89,7 +90,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
                     _in_background(database_url, lambda own: Storage(own).run_forever(settings))
                 )
             app.state.reads = await stack.enter_async_context(read_database(database, database_url, settings))
-            yield
+            yield {MOST_UNDER_WAY: settings.max_requests_waiting}
 
     app = FastAPI(
         title="Occupancy",

@@ -9,6 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from occupancy import address
+from occupancy.api.door import Door
 from occupancy.app import create_app
 from occupancy.heap import keep_what_is_loaded
 from occupancy.settings import Settings
@@ -41,6 +42,7 @@ def _run(settings: Settings, workers: int = 1) -> None:
         factory=True,
         host=settings.host,
         port=settings.port,
+        http=Door,
         workers=workers,
         server_header=False,
         # longer than a statement may take: what was taken is answered
