@@ -39,8 +39,10 @@ def test_the_settings_of_the_bridge_are_accepted(monkeypatch: pytest.MonkeyPatch
     fields = {f"OCCUPANCY_{field}".upper() for field in Settings.model_fields}
     for variable, value in SERVICES["mqtt-bridge"]["environment"].items():
         assert variable in fields | {"PGPASSWORD"}
-        monkeypatch.setenv(variable, "a secret" if value.startswith("${") else value)
+        text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+        monkeypatch.setenv(variable, "a secret" if text.startswith("${") else text)
     settings = Settings()
+    assert settings.ingest == "database"
     broker = Broker.of(settings)
     assert (broker.host, broker.port) == ("mosquitto", 1883)
     assert str(settings.metrics_port) in str(SERVICES["mqtt-bridge"]["healthcheck"]["test"])
@@ -98,8 +100,25 @@ def test_who_waits_for_whom() -> None:
         "database": {"condition": "service_healthy"},
         "migrate": {"condition": "service_completed_successfully"},
         "mosquitto": {"condition": "service_started"},
+        "kafka-topic": {"condition": "service_completed_successfully", "required": False},
     }
     assert set(SERVICES["mqtt-bridge"]["depends_on"]) <= set(BASE["services"]) | set(SERVICES)
+
+
+def test_the_bridge_puts_events_where_the_service_does() -> None:
+    bridge, service = SERVICES["mqtt-bridge"], BASE["services"]["service"]
+    for variable, value in service["environment"].items():
+        if variable == "OCCUPANCY_INGEST" or "KAFKA" in variable:
+            assert bridge["environment"][variable] == value
+    kafka, topic = BASE["services"]["kafka"], BASE["services"]["kafka-topic"]
+    assert set(kafka["networks"]) <= set(bridge["networks"])
+    host = bridge["environment"]["OCCUPANCY_KAFKA_BOOTSTRAP_SERVERS"].split(":")[0]
+    assert BASE["services"][host] is kafka
+    assert f"--topic={bridge['environment']['OCCUPANCY_KAFKA_TOPIC']}" in topic["command"]
+    # What a profile leaves out must not keep the bridge from starting.
+    for name, condition in bridge["depends_on"].items():
+        is_optional = "profiles" in (BASE["services"] | SERVICES)[name]
+        assert condition.get("required", True) is not is_optional
 
 
 @pytest.mark.parametrize("name", SERVICES)
