@@ -59,11 +59,11 @@ CREATE TABLE occupancy.heartbeat (
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE occupancy.heartbeat IS 'The latest heartbeat of each DPU: one row, no history.';
-COMMENT ON COLUMN occupancy.heartbeat.seq IS 'The number of the last event that the device had sent; 0 if it says none.';
+COMMENT ON COLUMN occupancy.heartbeat.seq IS 'The number of the last event that the device had; 0 if it says none.';
 COMMENT ON COLUMN occupancy.heartbeat.time IS 'The device''s clock when it sent this.';
 COMMENT ON COLUMN occupancy.heartbeat.received_at IS 'The service''s clock when this came in.';
 COMMENT ON COLUMN occupancy.heartbeat.sent_at IS
-  'What tells a later heartbeat from an earlier one: time; received_at where the device''s clock is certainly wrong.';
+  'time; received_at where the device''s clock is certainly wrong. How it tells a later heartbeat: keep_heartbeats.';
 COMMENT ON COLUMN occupancy.heartbeat.heard_at IS
   'When any heartbeat of the device last came in, also one that was older than this.';
 
@@ -90,7 +90,7 @@ CREATE UNIQUE INDEX sent_report_is_one_for_a_range ON occupancy.sent_report (dpu
 COMMENT ON TABLE occupancy.sent_report IS
   'What a DPU says of itself: in [from_time, to_time) it sent so many events. Old ones are dropped (drop_sent_reports).';
 COMMENT ON COLUMN occupancy.sent_report.stated_at IS
-  'sent_at of the heartbeat that said so: a later statement about the same range replaces an earlier one.';
+  'When the device said so: a later statement about the same range replaces an earlier one.';
 
 -- What was rejected of one DPU, and when. Cut, because whoever sends an id may send one that no index holds.
 CREATE INDEX rejected_event_by_dpu ON occupancy.rejected_event (

@@ -11,10 +11,10 @@ CREATE TABLE occupancy.heartbeat (
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE occupancy.heartbeat IS 'The latest heartbeat of each DPU: one row, no history.';
-COMMENT ON COLUMN occupancy.heartbeat.seq IS 'The number of the last event that the device had sent; 0 if it says none.';
+COMMENT ON COLUMN occupancy.heartbeat.seq IS 'The number of the last event that the device had; 0 if it says none.';
 COMMENT ON COLUMN occupancy.heartbeat.time IS 'The device''s clock when it sent this.';
 COMMENT ON COLUMN occupancy.heartbeat.received_at IS 'The service''s clock when this came in.';
 COMMENT ON COLUMN occupancy.heartbeat.sent_at IS
-  'What tells a later heartbeat from an earlier one: time; received_at where the device''s clock is certainly wrong.';
+  'time; received_at where the device''s clock is certainly wrong. How it tells a later heartbeat: keep_heartbeats.';
 COMMENT ON COLUMN occupancy.heartbeat.heard_at IS
   'When any heartbeat of the device last came in, also one that was older than this.';

@@ -21,4 +21,4 @@ CREATE UNIQUE INDEX sent_report_is_one_for_a_range ON occupancy.sent_report (dpu
 COMMENT ON TABLE occupancy.sent_report IS
   'What a DPU says of itself: in [from_time, to_time) it sent so many events. Old ones are dropped (drop_sent_reports).';
 COMMENT ON COLUMN occupancy.sent_report.stated_at IS
-  'sent_at of the heartbeat that said so: a later statement about the same range replaces an earlier one.';
+  'When the device said so: a later statement about the same range replaces an earlier one.';

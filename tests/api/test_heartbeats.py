@@ -123,6 +123,59 @@ async def test_a_clock_that_is_certainly_wrong_is_shown_and_blocks_nothing(
     assert abs(found["clock_skew_seconds"]) < 30
 
 
+async def test_a_clock_that_is_set_right_hides_nothing(
+    client: Client, connection: asyncpg.Connection
+) -> None:
+    """It was 4 minutes ahead. What a gateway delivers late stays what it is."""
+    assert await send(client, beat(ago=-240, seq=5)) == {"accepted": 1, "older": 0, "rejected": []}
+    assert (await status(client))["clock_skew_seconds"] == pytest.approx(240, abs=30)
+    assert await send(client, beat(seq=6)) == {"accepted": 1, "older": 0, "rejected": []}
+    # while the clock that was ahead would still be behind
+    assert await send(client, [beat(ago=100, seq=4)]) == {"accepted": 0, "older": 1, "rejected": []}
+    found = await status(client)
+    assert found["last_heartbeat"]["seq"] == 6
+    assert -30 < found["clock_skew_seconds"] <= 0
+    assert found["last_heartbeat"]["received_at"] < found["heard_at"]
+    health = await connection.fetchrow("SELECT * FROM bi.dpu_health WHERE dpu_id = '283'")
+    assert health is not None
+    assert health["last_heartbeat"] == at(found["last_heartbeat"]["received_at"])
+    assert health["clock_skew_seconds"] == found["clock_skew_seconds"]
+
+
+async def test_a_clock_that_is_set_right_between_two_requests_of_a_gateway(client: Client) -> None:
+    receipt = await send(client, [beat("423", ago=-180, seq=7), beat(ago=-180, seq=7), beat(ago=-240, seq=8)])
+    assert (receipt["accepted"], receipt["older"]) == (2, 1)
+    receipt = await send(client, [beat(ago=20, seq=9), beat("423", seq=8), beat(seq=10)])
+    assert (receipt["accepted"], receipt["older"]) == (2, 1)
+    assert (await status(client))["last_heartbeat"]["seq"] == 10
+    assert (await status(client, "423"))["last_heartbeat"]["seq"] == 8
+
+
+async def test_a_clock_that_is_set_back_shows_when_nothing_newer_comes(
+    client: Client, connection: asyncpg.Connection
+) -> None:
+    year = 365 * 86400
+    await send(client, beat(seq=5))
+    assert (await send(client, beat(ago=year, seq=1)))["older"] == 1
+    await connection.execute(
+        "UPDATE occupancy.heartbeat SET received_at = received_at - INTERVAL '16 minutes'"
+    )
+    assert (await send(client, beat(ago=year, seq=2)))["accepted"] == 1
+    found = await status(client)
+    assert found["last_heartbeat"]["seq"] == 2
+    assert found["clock_skew_seconds"] == pytest.approx(-year, abs=30)
+    assert found["last_heartbeat"]["received_at"] == found["heard_at"]
+
+
+async def test_a_device_may_correct_itself_when_its_clock_was_set_right(
+    client: Client, connection: asyncpg.Connection
+) -> None:
+    hour = now().replace(minute=0, second=0, microsecond=0) - HOUR
+    for ago, events in ((-240, 7), (0, 9)):
+        await send(client, beat(ago=ago, sent=[said(hour, hour + HOUR, events)]))
+    assert await connection.fetchval("SELECT events FROM occupancy.sent_report") == 9
+
+
 async def test_one_bad_heartbeat_never_loses_the_good_ones(client: Client) -> None:
     hour = now().replace(minute=0, second=0, microsecond=0)
     bad_parts = [

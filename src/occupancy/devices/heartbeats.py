@@ -25,7 +25,8 @@ _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 class Heartbeats:
     """Columns of one length. `indexes`: the place of each in what was sent, from 0; times are aware.
 
-    `sent_ats` orders them: the device's own time, or when it came in where that clock is certainly wrong.
+    `sent_ats`: the device's own time, or when it came in where that clock is certainly wrong. Which one is the latest
+    follows from both: see the SQL function keep_heartbeats.
     """
 
     indexes: list[int] = field(default_factory=list)
@@ -139,7 +140,8 @@ def _add(
         except _Unusable as why:
             parsed.rejected.append(Rejected(index, why.code, why.detail, None))
         else:
-            _append(parsed.reports, owner, report, sent_at)
+            # Nothing was said after it came in: a clock that is ahead would outlast its own corrections.
+            _append(parsed.reports, owner, report, min(sent_at, clock.now))
 
 
 def _append(reports: SentReports, dpu_id: str, report: _Report, stated_at: datetime) -> None:
