@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,7 +18,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from occupancy import schema
-from occupancy.errors import Busy, DatabaseUnavailable
+from occupancy.errors import Busy, DatabaseUnavailable, SchemaMismatch
 from occupancy.parse import Events, Parsed, Rejected, joined, payload_json
 
 DEFAULT_ORGANIZATION = 1
@@ -140,13 +141,13 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection of the pool.
+    async def connection(self, patience: float = _PATIENCE) -> AsyncIterator[asyncpg.Connection]:
+        """A connection of the pool, waited for that many seconds.
 
         Raises DatabaseUnavailable where the database has gone, Busy where it does not answer in time.
         """
         try:
-            async with self._pool.acquire(timeout=_PATIENCE) as connection:
+            async with self._pool.acquire(timeout=patience) as connection:
                 yield cast("asyncpg.Connection", connection)
         # before the others: a TimeoutError is an OSError
         except TimeoutError as error:
@@ -156,12 +157,21 @@ class Database:
             _log.warning("the database cannot be reached: %s", error)
             raise DatabaseUnavailable("the database cannot be reached") from error
 
-    async def require_schema(self) -> None:
-        """Raise DatabaseUnavailable unless the database is at the revision that this version needs."""
-        async with self.connection() as connection:
-            missing = await schema.missing(connection)
+    async def require_schema(self, patience: float = _PATIENCE) -> None:
+        """Raise SchemaMismatch unless the database is at the revision that this version needs.
+
+        Raises DatabaseUnavailable or Busy where it does not say so within `patience` seconds.
+        """
+        async with self.connection(patience) as connection:
+            try:
+                async with asyncio.timeout(patience):
+                    missing = await schema.missing(connection)
+            except TimeoutError:
+                # It would be waited for again when it is given back.
+                connection.terminate()
+                raise
         if missing is not None:
-            raise DatabaseUnavailable(f"the database does not fit: {missing}; run `occupancy migrate`")
+            raise SchemaMismatch(f"the database does not fit: {missing}; run `occupancy migrate`")
 
     async def ingest(self, organization: int, parsed: Parsed) -> Ingested:
         """Store events and keep rejected ones aside, all in one transaction: returning means committed."""

@@ -129,6 +129,10 @@ class DatabaseUnavailable(OccupancyError):
     title = "Database unavailable"
 
 
+class SchemaMismatch(DatabaseUnavailable):
+    """The database is there, and does not hold the schema of this version: waiting does not help."""
+
+
 class BrokerUnavailable(OccupancyError):
     """Kafka or the MQTT broker cannot be reached, does not answer in time, or refuses what is asked of it for now."""
 

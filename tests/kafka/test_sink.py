@@ -142,3 +142,9 @@ async def test_a_producer_that_cannot_go_on_is_made_anew(cluster: MockCluster) -
 async def test_no_event_is_nothing_to_wait_for(cluster: MockCluster) -> None:
     async with KafkaSink(kafka_settings(cluster.address, "events")) as sink:
         assert (await sink.put(1, Parsed())).accepted == 0
+
+
+async def test_a_sink_knows_whether_its_topic_is_there(broker: Broker, topic: str) -> None:
+    for name, is_there in ((topic, True), (f"{topic}-no-such", False)):
+        async with KafkaSink(kafka_settings(broker.address, name)) as sink:
+            assert await sink.is_reachable() is is_there

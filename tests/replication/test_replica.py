@@ -218,7 +218,13 @@ async def test_while_the_primary_is_away_the_replica_answers_and_grows_old(
         last = datetime.fromisoformat(answers[-1].headers["Occupancy-As-Of"])
         assert last <= datetime.fromisoformat(first.headers["Occupancy-As-Of"]) + timedelta(seconds=2)
         assert (await caller.count("latest")).status_code == 503
-        assert (await caller.http.get("/readyz")).status_code == 503
+        ready = await caller.http.get("/readyz")
+        assert ready.status_code == 200
+        assert ready.json() == {
+            "status": "degraded",
+            "detail": "the database cannot be reached",
+            "reads": "replica",
+        }
     finally:
         await pair.primary.start()
     await until(lambda: caller.is_answered_by("replica"), 20)
@@ -228,6 +234,25 @@ async def test_while_the_primary_is_away_the_replica_answers_and_grows_old(
 
     # a replica whose primary was away asks for it again every few seconds
     await until(is_fresh, 20)
+    assert (await caller.http.get("/readyz")).json() == {"status": "ok", "reads": "replica"}
+
+
+async def test_a_process_is_not_ready_once_its_replica_is_too_old_to_answer(
+    pair: Pair, hurried: Caller
+) -> None:
+    pair.primary.kill()
+    try:
+
+        async def is_not_ready() -> bool:
+            answer = await hurried.http.get("/readyz")
+            assert answer.status_code in {200, 503}
+            return answer.status_code == 503
+
+        await until(is_not_ready, 10)
+        assert (await hurried.count()).status_code == 503
+    finally:
+        await pair.primary.start()
+    await until(lambda: hurried.is_answered_by("replica"), 20)
 
 
 async def test_of_several_hosts_the_first_that_answers_is_read(pair: Pair) -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from occupancy.database import Database
+from occupancy.errors import Busy, DatabaseUnavailable, SchemaMismatch
+from occupancy.ingest.intake import Intake
 from occupancy.reading.database import ReadDatabase
 
 router = APIRouter(tags=["operation"])
+
+# Seconds within which the database has to answer: whoever asks does not wait for long.
+_PATIENCE = 3.0
 
 
 @router.get("/healthz")
@@ -18,11 +23,30 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> dict[str, str]:
-    """The database answers and holds the schema of this version; 503 otherwise.
+    """Ready: the database answers and holds the schema of this version; 503 otherwise.
 
-    With a read database: who answers reads now; 503 where nobody may.
+    With a read database: who answers reads now; 503 where nobody may. While the database is away: `degraded`, with what
+    goes on without it (`events` into Kafka, `reads` by the replica); 503 where nothing does.
     """
     database: Database = request.app.state.database
     reads: ReadDatabase = request.app.state.reads
-    await database.require_schema()
+    try:
+        await database.require_schema(_PATIENCE)
+    except SchemaMismatch:
+        raise
+    except (DatabaseUnavailable, Busy) as fault:
+        left = await _goes_on(request.app.state.intake, reads)
+        if not left:
+            raise
+        return {"status": "degraded", "detail": fault.detail, **left}
     return {"status": "ok", **reads.state()}
+
+
+async def _goes_on(intake: Intake, reads: ReadDatabase) -> dict[str, str]:
+    """What the process does without the database, and by whom."""
+    left = {}
+    if await intake.is_independent():
+        left["events"] = "kafka"
+    if reads.is_independent:
+        left["reads"] = "replica"
+    return left

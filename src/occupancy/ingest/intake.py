@@ -67,6 +67,10 @@ class Intake:
         """Whether events are stored later, by a worker."""
         return self._once is None
 
+    async def is_independent(self) -> bool:
+        """Whether events are taken without the database: into a log whose brokers answer now."""
+        return isinstance(self._sink, KafkaSink) and await self._sink.is_reachable()
+
     def require_room(self) -> None:
         """Raise Overloaded where no further event is taken now."""
         self._sink.require_room()

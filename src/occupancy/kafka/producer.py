@@ -54,6 +54,14 @@ class LogProducer:
             self._renew()
         self._producer.produce(topic, value, key, headers=headers, on_delivery=report)
 
+    def knows(self, topic: str, seconds: float) -> bool:
+        """Whether a broker says within so many seconds that the topic is there."""
+        try:
+            found = self._producer.list_topics(topic, seconds).topics[topic]
+        except KafkaException:
+            return False
+        return found.error is None
+
     def mark_broken(self) -> None:
         """Have the next message sent by a new producer; called with a report of a fatal error."""
         self._broken = True

@@ -26,6 +26,8 @@ _Record = tuple[bytes, bytes | None, Headers | None]
 
 # The client itself gives a message up after the timeout.
 _GRACE_SECONDS = 10.0
+# Within which a broker has to say that it knows the topic.
+_LOOK_SECONDS = 2.0
 
 
 class KafkaSink:
@@ -53,6 +55,10 @@ class KafkaSink:
     def waiting(self) -> int:
         """How many events the brokers have not acknowledged yet."""
         return self._waiting
+
+    async def is_reachable(self) -> bool:
+        """Whether brokers answer now, and know the topic."""
+        return await asyncio.to_thread(self._producer.knows, self._topic, _LOOK_SECONDS)
 
     def require_room(self, events: int = 1) -> None:
         """Raise Overloaded where so many more would be too many."""

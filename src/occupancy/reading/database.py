@@ -41,6 +41,11 @@ class ReadDatabase:
         wanted = [Position.of(name) for name in names if name != LATEST]
         return Reads(self._primary, self.replication, wanted, latest=LATEST in names)
 
+    @property
+    def is_independent(self) -> bool:
+        """Whether reads are answered without the primary: by a replica that is fresh enough."""
+        return self.replication is not None and self.replication.replica.fault is None
+
     def state(self) -> dict[str, str]:
         """Who answers reads now, and why if it is not the replica; empty without one.
 
