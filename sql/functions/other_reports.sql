@@ -11,8 +11,21 @@ AS $$
     WHERE said.hour IS NULL
     ORDER BY said.said_from, said.said_to
     LIMIT most
+  ), waiting AS MATERIALIZED (
+    SELECT broken.missing AS events, broken.after_time AS since, broken.before_time AS until
+    FROM occupancy.seq_breaks(other_reports.dpu, from_time, to_time) AS broken
+    WHERE broken.kind = 'pending'
   )
-  SELECT report.said_from, report.said_to, report.events, counted.events, report.events = counted.events
+  SELECT report.said_from, report.said_to, report.events, counted.events,
+    CASE
+      WHEN report.events <= counted.events THEN report.events = counted.events
+      -- as in reconciliation
+      WHEN report.said_to <= now() - INTERVAL '15 minutes' AND NOT EXISTS (
+        SELECT FROM waiting
+        WHERE waiting.since < report.said_to AND waiting.until > report.said_from
+          AND waiting.events >= report.events - counted.events
+      ) THEN report.events = counted.events
+    END
   FROM report
   CROSS JOIN (SELECT occupancy.stored_since() AS since) AS kept
   LEFT JOIN LATERAL (
@@ -28,4 +41,5 @@ $$;
 
 COMMENT ON FUNCTION occupancy.other_reports(integer, timestamptz, timestamptz, integer) IS
   'The first `most` of what a DPU says it sent in ranges that touch [from_time, to_time) and fit no hour (see '
-  'reports_of_dpu), and what is stored of these ranges; stored is null where single crossings were dropped by age.';
+  'reports_of_dpu), and what is stored of these ranges; stored is null where single crossings were dropped by age, matches '
+  'there and where what is missing may still come (see reconciliation).';

@@ -2,14 +2,17 @@ CREATE OR REPLACE FUNCTION occupancy.reconciliation(dpu integer, from_time times
 RETURNS TABLE (
   hour timestamptz, stored bigint, towards bigint, away bigint, reported bigint,
   seq_lowest bigint, seq_highest bigint, seq_missing bigint, seq_missing_before bigint, restarts bigint,
-  rejected bigint, missing bigint, matches boolean
+  rejected bigint, missing bigint, pending bigint, matches boolean
 )
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 AS $$
   -- The hours and, without one, the range as a whole; the same is asked of each.
-  WITH span AS (
+  WITH lately AS (
+    -- Until then an event may be on its way, or be sent again.
+    SELECT now() - INTERVAL '15 minutes' AS since
+  ), span AS (
     SELECT start AS hour, start, start + INTERVAL '1 hour' AS until
     FROM generate_series(from_time, to_time - INTERVAL '1 hour', INTERVAL '1 hour') AS start
     UNION ALL
@@ -60,11 +63,17 @@ AS $$
         WHERE piece.kind <> 'pending' AND piece.since >= piece.start AND piece.until < piece.span_end) AS within,
       sum(piece.missing) FILTER (
         WHERE piece.kind <> 'pending' AND piece.since < piece.start AND piece.until < piece.span_end) AS across,
+      sum(piece.missing) FILTER (
+        WHERE piece.kind <> 'pending' AND piece.since >= piece.start AND piece.until < piece.span_end
+          AND piece.until < lately.since) AS settled,
+      sum(piece.missing) FILTER (
+        WHERE piece.kind = 'pending' AND piece.since < piece.span_end AND piece.until > piece.start) AS waiting,
       count(*) FILTER (WHERE piece.kind = 'restart' AND piece.until < piece.span_end) AS restarts,
       -- nobody knows how many of the missing ones were in this span, or got lost before a restart
       bool_or(piece.since < piece.span_end AND piece.until > piece.start AND (piece.missing > 0 OR piece.kind <> 'pending')
         AND (piece.kind <> 'gap' OR piece.since < piece.start OR piece.until >= piece.span_end)) AS is_open
     FROM piece
+    CROSS JOIN lately
     GROUP BY piece.hour
   ), compared AS (
     SELECT span.*, span.start >= kept.since AS is_kept,
@@ -75,6 +84,7 @@ AS $$
       -- numbers that make no sense may add up to more than a bigint holds
       least(coalesce(gap.within, 0), 9223372036854775807)::bigint AS within,
       least(coalesce(gap.across, 0), 9223372036854775807)::bigint AS across,
+      coalesce(gap.settled, 0) AS settled, gap.waiting,
       coalesce(gap.restarts, 0) AS restarts, coalesce(gap.is_open, false) AS is_open,
       coalesce(known.since <= span.start AND known.until >= span.until AND coalesce(event.unnumbered, 0) = 0, false)
         AS is_numbered
@@ -91,36 +101,49 @@ AS $$
         WHEN compared.reported IS NOT NULL THEN greatest(compared.reported - compared.stored, 0)
         WHEN compared.is_numbered AND NOT compared.is_open THEN compared.within
       END AS missing,
-      CASE
-        WHEN compared.reported IS NOT NULL THEN compared.reported = compared.stored
-        WHEN compared.within > 0 THEN false
-        WHEN compared.is_numbered AND NOT compared.is_open THEN true
-      END AS matches
+      CASE WHEN compared.reported IS NOT NULL AND compared.waiting IS NOT NULL THEN
+        least(compared.waiting, greatest(compared.reported - compared.stored - compared.within, 0))::bigint
+      END AS pending
     FROM compared
+  ), decided AS (
+    SELECT judged.*,
+      CASE
+        WHEN judged.reported <= judged.stored THEN judged.reported = judged.stored
+        WHEN judged.reported IS NOT NULL THEN
+          -- What still waits in the device, or is on its way, is not lost.
+          CASE WHEN judged.missing > coalesce(judged.pending, 0) AND judged.until <= lately.since THEN false END
+        WHEN judged.settled > 0 THEN false
+        WHEN judged.is_numbered AND NOT judged.is_open AND judged.within = 0 THEN true
+      END AS matches
+    FROM judged
+    CROSS JOIN lately
   )
-  SELECT judged.hour,
-    CASE WHEN judged.is_kept THEN judged.stored END,
-    CASE WHEN judged.is_kept THEN judged.towards END,
-    CASE WHEN judged.is_kept THEN judged.away END,
-    judged.reported,
-    CASE WHEN judged.is_kept THEN judged.lowest END,
-    CASE WHEN judged.is_kept THEN judged.highest END,
-    CASE WHEN judged.is_kept AND (judged.lowest IS NOT NULL OR judged.is_numbered) THEN judged.within END,
-    CASE WHEN judged.is_kept AND (judged.lowest IS NOT NULL OR judged.is_numbered) THEN judged.across END,
-    CASE WHEN judged.is_kept THEN judged.restarts END,
-    judged.rejected,
-    CASE WHEN judged.is_kept THEN judged.missing END,
+  SELECT decided.hour,
+    CASE WHEN decided.is_kept THEN decided.stored END,
+    CASE WHEN decided.is_kept THEN decided.towards END,
+    CASE WHEN decided.is_kept THEN decided.away END,
+    decided.reported,
+    CASE WHEN decided.is_kept THEN decided.lowest END,
+    CASE WHEN decided.is_kept THEN decided.highest END,
+    CASE WHEN decided.is_kept AND (decided.lowest IS NOT NULL OR decided.is_numbered) THEN decided.within END,
+    CASE WHEN decided.is_kept AND (decided.lowest IS NOT NULL OR decided.is_numbered) THEN decided.across END,
+    CASE WHEN decided.is_kept THEN decided.restarts END,
+    decided.rejected,
+    CASE WHEN decided.is_kept THEN decided.missing END,
+    CASE WHEN decided.is_kept THEN decided.pending END,
     CASE
-      WHEN NOT judged.is_kept THEN NULL
+      WHEN NOT decided.is_kept THEN NULL
       -- the whole is no better than its hours
-      WHEN judged.hour IS NULL AND bool_or(judged.matches IS false) OVER () THEN false
-      ELSE judged.matches
+      WHEN decided.hour IS NULL AND bool_or(decided.matches IS false) OVER () THEN false
+      ELSE decided.matches
     END
-  FROM judged
-  ORDER BY judged.hour NULLS LAST
+  FROM decided
+  ORDER BY decided.hour NULLS LAST
 $$;
 
 COMMENT ON FUNCTION occupancy.reconciliation(integer, timestamptz, timestamptz) IS
   'What a DPU says it sent against what is stored, by hour (UTC) of [from_time, to_time), which begins and ends at whole '
   'hours; a last row without an hour is the range as a whole. missing is null where neither a report nor the numbers '
-  '(seq) tell, matches where there is nothing to compare with, stored where single crossings were dropped by age.';
+  '(seq) tell, stored where single crossings were dropped by age. pending: so many of the missing ones may be behind the '
+  'last stored event, by the heartbeat. matches is null where there is nothing to compare with, and where what is missing '
+  'may still come: it is pending, or not 15 minutes old.';

@@ -261,6 +261,23 @@ async def test_hours_by_their_numbers(client: Client) -> None:
     assert (again["total"]["missing"], again["total"]["matches"]) == (3, False)
 
 
+async def test_what_waits_in_the_device_is_no_mismatch(client: Client) -> None:
+    await walk(client, (1, 1), (2, 2))
+    await say(client, seq=5, sent=[sent(0, 1, 5), sent(0, 0.5, 6)])
+    params = {"from": text(START), "to": text(START + HOUR)}
+    found = await get(client, "/v1/dpus/283/reconciliation", **params)
+    for tally in (found["hours"][0], found["total"]):
+        assert (tally["missing"], tally["pending"], tally["matches"]) == (3, 3, None)
+    assert [report["matches"] for report in found["other_reports"]] == [False]
+    # the device sends the rest, but one
+    await walk(client, (3, 3), (5, 5))
+    tally = (await get(client, "/v1/dpus/283/reconciliation", **params))["hours"][0]
+    assert (tally["missing"], tally["pending"], tally["matches"]) == (1, 0, False)
+    await walk(client, (4, 4))
+    tally = (await get(client, "/v1/dpus/283/reconciliation", **params))["hours"][0]
+    assert (tally["missing"], tally["pending"], tally["matches"]) == (0, 0, True)
+
+
 QUERIES = [
     ("/v1/dpus/283/status", {"since": "yesterday"}, "since"),
     ("/v1/dpus/283/status", {"since": "2099-01-01T00:00:00Z"}, "since"),

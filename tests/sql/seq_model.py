@@ -121,6 +121,7 @@ class Tally:
     seq_missing_before: int | None
     restarts: int
     missing: int | None
+    pending: int | None
     matches: bool | None
 
 
@@ -162,6 +163,28 @@ def reconciled(
     return rows, total, others
 
 
+def may_still_come(
+    report: Report, stored: int, events: Sequence[Event], beat: Beat | None, start: datetime, end: datetime
+) -> bool:
+    """Whether all that is missing of a report may be behind the last event of [start, end)."""
+    waiting = [one for one in breaks(observed(events, beat, start, end)) if one.kind == "pending"]
+    return report.events > stored and any(
+        one.after_time < report.end
+        and one.before_time > report.start
+        and one.missing >= report.events - stored
+        for one in waiting
+    )
+
+
+def _pending(broken: Sequence[Break], start: datetime, end: datetime, most: int) -> int | None:
+    waiting = [
+        one.missing
+        for one in broken
+        if one.kind == "pending" and one.after_time < end and one.before_time > start
+    ]
+    return min(sum(waiting), most) if waiting else None
+
+
 def _tally(
     events: Sequence[Event],
     seen: Sequence[_Seen],
@@ -188,9 +211,12 @@ def _tally(
         if first < end and last > start and (one.kind != "gap" or first < start or last >= end):
             doubt = True
     missing: int | None = None
+    pending: int | None = None
     matches: bool | None = None
     if said is not None:
-        missing, matches = max(said - len(inside), 0), said == len(inside)
+        missing = max(said - len(inside), 0)
+        pending = _pending(broken, start, end, max(missing - within, 0))
+        matches = None if missing and pending == missing else said == len(inside)
     else:
         if known and not doubt:
             missing, matches = within, True
@@ -208,5 +234,6 @@ def _tally(
         seq_missing_before=across if is_told else None,
         restarts=restarts,
         missing=missing,
+        pending=pending,
         matches=matches,
     )

@@ -18,6 +18,7 @@ from tests.sql.seq_model import (
     Report,
     Tally,
     breaks,
+    may_still_come,
     observed,
     reconciled,
 )
@@ -138,7 +139,7 @@ async def test_a_reconciliation_is_that_of_the_model(
             report.end,
             report.events,
             stored := sum(report.start <= event.at < report.end for event in events),
-            stored == report.events,
+            None if may_still_come(report, stored, events, beat, START, END) else stored == report.events,
         )
         for report in others
     )
@@ -286,3 +287,104 @@ async def test_old_reports_are_dropped_by_the_chunk(connection: asyncpg.Connecti
     assert await connection.fetchval(left, dpu) == [2]
     await connection.execute("""CALL occupancy.drop_sent_reports(0, '{"age": "-14 days"}')""")
     assert await connection.fetchval(left, dpu) is None
+
+
+@pytest.mark.parametrize(
+    ("seqs", "said", "beat", "pending", "matches"),
+    [
+        # three still wait in the device
+        ([1, 2, 3, 4], 7, 7, 3, None),
+        # it has fewer than are missing
+        ([1, 2, 3, 4], 7, 6, 2, False),
+        # a gap between two stored ones is lost, what is behind them is not
+        ([1, 2, 3, 5], 7, 8, 2, False),
+        ([1, 2, 3, 5], 7, 9, 2, False),
+        # it says that it has no more, or does not say, or gives no numbers
+        ([1, 2, 3, 4], 7, 4, 0, False),
+        ([1, 2, 3, 4], 7, None, None, False),
+        ([0, 0, 0, 0], 7, 7, None, False),
+        # all are there, and more than all
+        ([1, 2, 3, 4], 4, 9, 0, True),
+        ([1, 2, 3, 4], 3, 9, 0, False),
+    ],
+)
+async def test_what_may_still_come_is_not_lost(
+    connection: asyncpg.Connection,
+    seqs: list[int],
+    said: int,
+    beat: int | None,
+    pending: int | None,
+    matches: bool | None,
+) -> None:
+    events = [Event(at(place + 1), seq) for place, seq in enumerate(seqs)]
+    reports = [Report(START, START + HOUR, said), Report(START, START + 2 * HOUR, said)]
+    dpu = await _fill(connection, events, reports, None if beat is None else (at(61), beat))
+    first, *_, total = await _hours(connection, dpu)
+    assert (first.reported, first.missing) == (said, max(said - len(seqs), 0))
+    assert (first.pending, first.matches) == (pending, matches)
+    assert total.matches is (False if matches is False else None)
+    # once an event behind them is stored, they are a gap
+    await connection.execute(
+        "INSERT INTO occupancy.crossing (time, dpu, seq, direction) VALUES ($1, $2, 20, 1)", at(70), dpu
+    )
+    later = (await _hours(connection, dpu))[0]
+    assert later.pending is None
+    assert later.matches is (said == len(seqs))
+
+
+async def test_reports_of_other_ranges_wait_for_what_may_still_come(connection: asyncpg.Connection) -> None:
+    events = [Event(at(place), place) for place in (1, 2, 3, 4)]
+    reports = [Report(START, START + 2 * HOUR, said) for said in (7,)]
+    reports += [Report(START, START + 3 * HOUR, 8), Report(START + HOUR, START + 3 * HOUR, 1)]
+    reports.append(Report(START - 2 * HOUR, START + timedelta(minutes=3), 5))
+    dpu = await _fill(connection, events, reports, (at(61), 7))
+    rows = await connection.fetch("SELECT * FROM occupancy.other_reports($1, $2, $3, 9)", dpu, START, END)
+    # 3 wait: as many as are missing, one fewer, one of them, and none of them before the last one that is stored
+    assert {row["reported"]: row["matches"] for row in rows} == {7: None, 8: False, 1: None, 5: False}
+
+
+async def test_what_is_young_is_not_called_lost(connection: asyncpg.Connection) -> None:
+    """Of the hour that has not ended, and of a gap that an event on its way may fill."""
+    now = await connection.fetchval("SELECT now()")
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    old = hour - 3 * HOUR
+    events = [Event(old, 1), Event(old + HOUR / 2, 2), Event(max(hour, now - timedelta(seconds=2)), 3)]
+    reports = [Report(hour, hour + HOUR, 9), Report(old, old + HOUR, 2)]
+    dpu = await _fill(connection, events, reports, None)
+    statement = "SELECT hour, missing, matches FROM occupancy.reconciliation($1, $2, $3)"
+
+    async def judged() -> dict[datetime | None, bool | None]:
+        rows = await connection.fetch(statement, dpu, old, hour + HOUR)
+        return {row["hour"]: row["matches"] for row in rows}
+
+    found = await judged()
+    assert (found[old], found[hour], found[None]) == (True, None, None)
+    # more than it says is an error at once, and an hour that has long ended is judged
+    await connection.execute("UPDATE occupancy.sent_report SET events = 0 WHERE dpu = $1 AND events = 9", dpu)
+    assert (await judged())[hour] is False
+    await connection.execute(
+        "UPDATE occupancy.sent_report SET events = 9 - events WHERE dpu = $1 AND from_time IN ($2, $3)",
+        dpu,
+        old,
+        hour,
+    )
+    found = await judged()
+    assert (found[old], found[hour], found[None]) == (False, None, False)
+    # gaps, where nothing is reported
+    await connection.execute("TRUNCATE occupancy.sent_report")
+    await connection.execute("DELETE FROM occupancy.crossing WHERE seq = 2")
+    start, end = now - timedelta(minutes=20), now + HOUR
+    young = "SELECT matches FROM occupancy.reconciliation($1, $2, $3) WHERE hour IS NULL"
+    await connection.executemany(
+        "INSERT INTO occupancy.crossing (time, dpu, seq, direction) VALUES ($1, $2, $3, 1)",
+        [(now - timedelta(minutes=18), dpu, 10), (now - timedelta(seconds=1), dpu, 12)],
+    )
+    await connection.execute("DELETE FROM occupancy.crossing WHERE dpu = $1 AND seq = 3", dpu)
+    assert await connection.fetchval(young, dpu, start, end) is None
+    await connection.execute("UPDATE occupancy.crossing SET seq = seq + 1 WHERE dpu = $1 AND seq = 12", dpu)
+    await connection.execute(
+        "INSERT INTO occupancy.crossing (time, dpu, seq, direction) VALUES ($1, $2, 12, 1)",
+        now - timedelta(minutes=16),
+        dpu,
+    )
+    assert await connection.fetchval(young, dpu, start, end) is False

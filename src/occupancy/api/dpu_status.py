@@ -56,7 +56,7 @@ class LastHeartbeatAnswer(_FromState):
 
     timestamp: datetime = Field(description="The device's clock when it sent it.")
     received_at: datetime = Field(description="The service's clock when it came in.")
-    seq: int = Field(description="The number of the last event that it had sent; 0 if it did not say.")
+    seq: int = Field(description="The number of the last event that it had; 0 if it did not say.")
 
 
 class DpuStateAnswer(_FromState):
@@ -95,8 +95,8 @@ class SeqAnswer(_FromState):
     highest: int | None
     missing: int = Field(description="Between the stored ones, from the last event before the window on.")
     pending: int | None = Field(
-        description="So many behind the last stored one has the device sent, by its latest heartbeat: on their way, or "
-        "lost. null: there is no heartbeat after the last event, or it did not say."
+        description="So many behind the last stored one has the device, by its latest heartbeat: they wait there, are "
+        "on their way, or lost. null: there is no heartbeat after the last event, or it did not say."
     )
     gap_count: int
     restart_count: int = Field(description="How often the numbers began anew: that is no gap.")

@@ -35,7 +35,7 @@ _PROPERTIES: dict[str, Any] = {
     "seq": {
         "type": ["integer", "null"],
         "minimum": 0,
-        "description": "The number of the last event it sent.",
+        "description": "The number of its last event, also if that still waits to be sent.",
     },
     "sent": {
         "type": ["array", "null"],

@@ -59,8 +59,13 @@ class TallyAnswer(BaseModel):
     missing: int | None = Field(
         description="Sent and not stored: reported - stored, or else by the numbers where these leave no doubt."
     )
+    pending: int | None = Field(
+        description="So many of the missing ones may be behind the last stored event, by the latest heartbeat: in the "
+        "device, or on their way. null: nothing was reported, or the device does not say."
+    )
     matches: bool | None = Field(
-        description="Whether all that was sent is stored, and nothing else; null: there is nothing to compare with."
+        description="Whether all that was sent is stored, and nothing else; null: there is nothing to compare with, or "
+        "what is missing may still come (pending, or not 15 minutes old)."
     )
 
 

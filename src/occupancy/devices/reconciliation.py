@@ -30,6 +30,7 @@ class Tally:
     restarts: int | None
     rejected: int
     missing: int | None
+    pending: int | None
     matches: bool | None
 
 
