@@ -204,3 +204,11 @@ def test_what_was_refused_all_the_same_costs_nothing() -> None:
 def test_a_body_of_very_many_parts_is_refused(encoding: str, compress: Any) -> None:
     with pytest.raises(InvalidInput, match="parts"):
         decompressed(compress(b"") * 200_000, encoding, 10**6)
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
+def test_a_body_may_have_a_thousand_parts(encoding: str, compress: Any) -> None:
+    part = compress(b"x")
+    assert decompressed(part * 1_000, encoding, 10**6) == b"x" * 1_000
+    with pytest.raises(InvalidInput, match="more than 1000 parts"):
+        decompressed(part * 1_001, encoding, 10**6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 import zstandard
@@ -20,6 +20,19 @@ _LARGEST_WINDOW = 8 * 2**20
 # A body may be several members or frames, one after the other; one of thousands is made to keep the service busy.
 _MOST_PARTS = 1_000
 _PIECE = 64 * 1024
+
+
+class _Decompressor(Protocol):
+    """Of one member of gzip, or one frame of zstd."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+_Part = TypeVar("_Part", bound=_Decompressor)
 
 
 class _Envelope(msgspec.Struct):
@@ -107,21 +120,11 @@ def _gunzip(body: bytes, most: int) -> bytes:
     plain: list[bytes] = []
     size = 0
     # 31: the format of gzip, with its checksum
-    member = zlib.decompressobj(wbits=31)
-    members = 0
-    for piece in _pieces(body):
-        rest = piece
-        while rest:
-            if member.eof:
-                members = _counted(members)
-                member = zlib.decompressobj(wbits=31)
-            plain.append(member.decompress(rest, most + 1 - size))
-            size += len(plain[-1])
-            if size > most:
-                return b"".join(plain)
-            rest = member.unused_data
-    if not member.eof:
-        raise EOFError("it ends too early")
+    for member, piece in _parts(body, lambda: zlib.decompressobj(wbits=31)):
+        plain.append(member.decompress(piece, most + 1 - size))
+        size += len(plain[-1])
+        if size > most:
+            break
     return b"".join(plain)
 
 
@@ -131,35 +134,31 @@ def _unzstd(body: bytes, most: int) -> bytes:
         plain: bytes = reader.read(most + 1)
     # The reader does not mind a frame that ends too early; lines would be lost.
     if len(plain) <= most:
-        _require_whole_frames(decoder, body)
+        for frame, piece in _parts(body, decoder.decompressobj):
+            frame.decompress(piece)
     return plain
 
 
-def _require_whole_frames(decoder: zstandard.ZstdDecompressor, body: bytes) -> None:
-    frame = decoder.decompressobj()
-    frames = 0
-    for piece in _pieces(body):
-        rest = piece
-        while rest:
-            if frame.eof:
-                frames = _counted(frames)
-                frame = decoder.decompressobj()
-            frame.decompress(rest)
-            rest = frame.unused_data
-    if not frame.eof:
-        raise EOFError("it ends too early")
+def _parts(body: bytes, begin: Callable[[], _Part]) -> Iterator[tuple[_Part, bytes]]:
+    """The members or frames of a body, each made by `begin`, with a piece for it to decompress before the next.
 
-
-def _pieces(body: bytes) -> Iterator[bytes]:
+    Raises EOFError where the last one ends too early, or where there are too many.
+    """
+    part = begin()
+    parts = 1
     # What follows a part is copied with it: of small pieces, little.
     for start in range(0, len(body), _PIECE):
-        yield body[start : start + _PIECE]
-
-
-def _counted(parts: int) -> int:
-    if parts >= _MOST_PARTS:
-        raise EOFError(f"it has more than {_MOST_PARTS} parts")
-    return parts + 1
+        rest = body[start : start + _PIECE]
+        while rest:
+            if part.eof:
+                if parts == _MOST_PARTS:
+                    raise EOFError(f"it has more than {_MOST_PARTS} parts")
+                parts += 1
+                part = begin()
+            yield part, rest
+            rest = part.unused_data
+    if not part.eof:
+        raise EOFError("it ends too early")
 
 
 _DECODERS: dict[str, Callable[[bytes, int], bytes]] = {"gzip": _gunzip, "x-gzip": _gunzip, "zstd": _unzstd}
