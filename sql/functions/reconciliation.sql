@@ -101,8 +101,11 @@ AS $$
         WHEN compared.reported IS NOT NULL THEN greatest(compared.reported - compared.stored, 0)
         WHEN compared.is_numbered AND NOT compared.is_open THEN compared.within
       END AS missing,
+      -- what was rejected has come, and what is in a gap does not come by itself either
       CASE WHEN compared.reported IS NOT NULL AND compared.waiting IS NOT NULL THEN
-        least(compared.waiting, greatest(compared.reported - compared.stored - compared.within, 0))::bigint
+        least(
+          compared.waiting, greatest(compared.reported - compared.stored - compared.within - compared.rejected, 0)
+        )::bigint
       END AS pending
     FROM compared
   ), decided AS (

@@ -269,6 +269,11 @@ async def test_what_waits_in_the_device_is_no_mismatch(client: Client) -> None:
     for tally in (found["hours"][0], found["total"]):
         assert (tally["missing"], tally["pending"], tally["matches"]) == (3, 3, None)
     assert [report["matches"] for report in found["other_reports"]] == [False]
+    # one of them comes, and is rejected: that does not come by itself
+    bad = {"dpu_id": "283", "timestamp": text(START + timedelta(minutes=3)), "direction": 7, "seq": 3}
+    assert (await client.post("/v1/events", json=bad)).json()["rejected"]
+    tally = (await get(client, "/v1/dpus/283/reconciliation", **params))["hours"][0]
+    assert (tally["missing"], tally["rejected"], tally["pending"], tally["matches"]) == (3, 1, 2, False)
     # the device sends the rest, but one
     await walk(client, (3, 3), (5, 5))
     tally = (await get(client, "/v1/dpus/283/reconciliation", **params))["hours"][0]
