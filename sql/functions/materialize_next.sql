@@ -19,6 +19,10 @@ BEGIN
     ));
   END IF;
   new_horizon := least(target, old_horizon + step);
+  IF new_horizon < target THEN
+    -- Months without a chunk of crossings have nothing to compute; day by day they would take a step each.
+    new_horizon := least(target, greatest(new_horizon, occupancy.next_chunk(old_horizon)));
+  END IF;
   PERFORM occupancy.materialize_flow(old_horizon, new_horizon);
   UPDATE occupancy.horizon SET read_before = new_horizon;
   -- A long step must not end with its lease run out.
@@ -28,5 +32,5 @@ END
 $$;
 
 COMMENT ON FUNCTION occupancy.materialize_next(uuid, interval) IS
-  'A step of a refresh: materializes the oldest buckets between read_before and write_before, at most `step` of time, '
-  'and moves read_before in the same transaction. True if there is more to do.';
+  'A step of a refresh: materializes the oldest buckets between read_before and write_before, at most `step` of time or '
+  'all up to the next chunk of crossings, and moves read_before in the same transaction. True if there is more to do.';

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from uuid import uuid4
 
 import asyncpg
@@ -181,6 +182,27 @@ async def test_a_clock_that_was_ahead_is_got_over(
     )
     net = "SELECT (occupancy.count_at($1, now())).net = (occupancy.recount_at($1, now())).net"
     assert await connection.fetchval(net, spaces[0])
+
+
+async def test_months_without_an_event_are_one_step(
+    connection: asyncpg.Connection, database: Database, settings: Settings
+) -> None:
+    space_a, _ = await two_rooms(connection)
+    times = [START, START + timedelta(days=250)]
+    await connection.execute(
+        "SELECT * FROM occupancy.ingest_crossings(1, '{283,283}', $1, '{1,1}'::smallint[], '{0,0}'::bigint[])",
+        times,
+    )
+    progress: list[Progress] = []
+    await Refresher(database, settings).run_once(report=progress.append)
+    steps = [step.read_before for step in progress if step.phase == "materialize"]
+    # Of a day each in the two weeks with a chunk; what lies before, between and behind them is one each.
+    assert len(steps) <= 2 * 7 + 3
+    assert max(later - earlier for earlier, later in pairwise(steps)) > timedelta(days=200)
+    assert steps[-1] == progress[-1].write_before
+    assert await check(database, None, None, None, lambda _done, _all: None) == []
+    for at, people in ((times[0], 1), (times[1] - timedelta(days=1), 1), (times[1], 2)):
+        assert await connection.fetchval("SELECT net FROM occupancy.count_at($1, $2)", space_a, at) == people
 
 
 @pytest.mark.parametrize("step", ["repair_next", "materialize_next"])
