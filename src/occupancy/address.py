@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from occupancy.embedded import EmbeddedDatabase
 from occupancy.errors import DatabaseUnavailable
-from occupancy.settings import Settings
+
+if TYPE_CHECKING:
+    from occupancy.settings import Settings
 
 
 def embedded(settings: Settings) -> EmbeddedDatabase:

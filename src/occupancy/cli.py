@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -26,39 +26,23 @@ from rich.progress import (
     TextColumn,
 )
 from rich.table import Table
-from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from occupancy import __version__, address, schema
-from occupancy.api.times import time_range, zone
-from occupancy.bi import drop_login, make_login
-from occupancy.check import check as check_aggregates
-from occupancy.csv_import import import_csv
-from occupancy.database import DEFAULT_ORGANIZATION, Database, topology_engine
-from occupancy.demo import run_demo
-from occupancy.devices.duration import duration
-from occupancy.devices.status import DpuState, DpuStatus, dpu_states, dpu_status
-from occupancy.devices.tables import dpu_table, fleet_table
 from occupancy.embedded import EmbeddedError
 from occupancy.errors import InvalidInput, OccupancyError
 from occupancy.export.encoder import Format
-from occupancy.export.file import Report, export_events, export_series, format_of, output_file
-from occupancy.history.events import EventsQuestion
-from occupancy.history.series import SeriesQuestion
-from occupancy.kafka.properties import producer_properties
-from occupancy.kafka.run import run_worker
-from occupancy.layout import Layout, read_yaml, write_yaml
-from occupancy.load.command import load_command
-from occupancy.mqtt.service import run_bridge
+from occupancy.load_command import load_command
 from occupancy.parse import parse_timestamp
-from occupancy.refresh import Progress as RefreshProgress
-from occupancy.refresh import Refresher
-from occupancy.replay import replay_rejected
-from occupancy.serve import serve_http
-from occupancy.settings import Settings
-from occupancy.simulation import BuildingPlan, Defects, simulate
-from occupancy.simulation.files import write_simulation
-from occupancy.storage import Policy, State, Storage
-from occupancy.topology import Topology
+
+# All else is imported by the command that needs it: together it takes ten times as long to load as this file.
+if TYPE_CHECKING:
+    from occupancy.database import Database
+    from occupancy.devices.status import DpuState, DpuStatus
+    from occupancy.export.file import Report
+    from occupancy.refresh import Progress as RefreshProgress
+    from occupancy.settings import Settings
+    from occupancy.storage import Policy, State
+    from occupancy.topology import Topology
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="How many people are in a space, exactly.")
 db_app = typer.Typer(no_args_is_help=True, help="The embedded TimescaleDB, for a first run and for tests.")
@@ -102,6 +86,9 @@ def main() -> None:
 
 
 def _with_database(work: Callable[[Database, Settings], Awaitable[_T]]) -> _T:
+    from occupancy.database import Database
+    from occupancy.settings import Settings
+
     async def run() -> _T:
         settings = Settings()
         database = await Database.connect(address.database_url(settings), 2)
@@ -115,6 +102,12 @@ def _with_database(work: Callable[[Database, Settings], Awaitable[_T]]) -> _T:
 
 
 def _with_topology(work: Callable[[Topology], Awaitable[_T]]) -> _T:
+    from sqlalchemy.ext.asyncio import async_sessionmaker
+
+    from occupancy.database import DEFAULT_ORGANIZATION, topology_engine
+    from occupancy.settings import Settings
+    from occupancy.topology import Topology
+
     async def run() -> _T:
         engine = topology_engine(address.database_url(Settings()))
         try:
@@ -146,6 +139,8 @@ def version() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to the schema of this version: an empty one or an older one."""
+    from occupancy.settings import Settings
+
     asyncio.run(schema.migrate(address.database_url(Settings())))
     _out.print(f"the database is at revision {schema.head_revision()}")
 
@@ -161,6 +156,10 @@ def serve(
     ] = None,
 ) -> None:
     """Run the HTTP service until it is told to stop."""
+    from occupancy.kafka.properties import producer_properties
+    from occupancy.serve import serve_http
+    from occupancy.settings import Settings
+
     if ingest is not None:
         # each process of the service reads its settings from there
         os.environ["OCCUPANCY_INGEST"] = ingest.value
@@ -185,6 +184,9 @@ def consume(
     ] = False,
 ) -> None:
     """Store the events of a Kafka topic, each once, until told to stop. Any number may run; they share the work."""
+    from occupancy.kafka.run import run_worker
+    from occupancy.settings import Settings
+
     settings = Settings()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     asyncio.run(run_worker(settings, address.database_url(settings), accept_loss=accept_loss))
@@ -193,6 +195,9 @@ def consume(
 @app.command("mqtt-bridge")
 def mqtt_bridge() -> None:
     """Take events from the MQTT broker of OCCUPANCY_MQTT_URL until told to stop."""
+    from occupancy.mqtt.service import run_bridge
+    from occupancy.settings import Settings
+
     settings = Settings()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     url = address.database_url(settings) if settings.ingest == "database" else ""
@@ -221,6 +226,8 @@ def db_start(
     ] = True,
 ) -> None:
     """Start the embedded database in the background and print its URL."""
+    from occupancy.settings import Settings
+
     url = address.embedded(Settings()).start(
         report=lambda line: _err.print(line, style="dim", highlight=False)
     )
@@ -232,6 +239,8 @@ def db_start(
 @db_app.command("stop")
 def db_stop() -> None:
     """Stop the embedded database; its data stays."""
+    from occupancy.settings import Settings
+
     stopped = address.embedded(Settings()).stop()
     _out.print("stopped" if stopped else "it was not running")
 
@@ -239,6 +248,8 @@ def db_stop() -> None:
 @db_app.command("status")
 def db_status() -> None:
     """Say whether the embedded database runs, and where its data and log are. Exit status 3 if it does not run."""
+    from occupancy.settings import Settings
+
     status = address.embedded(Settings()).status()
     table = Table.grid(padding=(0, 2))
     table.add_row("running", "yes" if status.running else "no")
@@ -253,12 +264,16 @@ def db_status() -> None:
 @db_app.command("url")
 def db_url() -> None:
     """Print the URL of the database that commands work on."""
+    from occupancy.settings import Settings
+
     _out.print(address.database_url(Settings()), highlight=False, soft_wrap=True)
 
 
 @app.command("import")
 def import_(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]) -> None:
     """Store the events of a CSV file (columns timestamp, direction, dpu_id). Running it twice adds nothing."""
+    from occupancy.csv_import import import_csv
+
     size = file.stat().st_size
     with Progress(TextColumn("importing"), BarColumn(), DownloadColumn(), console=_err) as progress:
         task = progress.add_task("importing", total=size)
@@ -286,6 +301,9 @@ def import_(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, re
 @app.command("replay-rejected")
 def replay(code: Annotated[str | None, typer.Option(help="Only those with this reason.")] = None) -> None:
     """Try the events that were kept aside again, for example after a DPU was registered."""
+    from occupancy.database import DEFAULT_ORGANIZATION
+    from occupancy.replay import replay_rejected
+
     replayed = _with_database(
         lambda database, settings: replay_rejected(database, settings, DEFAULT_ORGANIZATION, code)
     )
@@ -301,6 +319,8 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
 ) -> None:
     """Declare spaces, doorways, DPUs and placements from a layout file, all or nothing."""
+    from occupancy.layout import Layout, read_yaml
+
     try:
         document = read_yaml(file.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
@@ -325,6 +345,8 @@ def export_layout(
     force: Annotated[bool, typer.Option("--force", help="Write over the file if it is there.")] = False,
 ) -> None:
     """Write all spaces, doorways, DPUs and placements as a layout file, or print them."""
+    from occupancy.layout import Layout, write_yaml
+
     if file is not None and file.exists() and not force:
         raise InvalidInput(f"{file} is there already: --force writes over it", field="file", value=str(file))
     document = _with_topology(lambda topology: Layout(topology).export())
@@ -366,6 +388,11 @@ def export_series_command(
     force: ForceOption = False,
 ) -> None:
     """Write how the counts of spaces ran, bucket by bucket."""
+    from occupancy.api.times import time_range, zone
+    from occupancy.export.file import export_series, format_of, output_file
+    from occupancy.history.series import SeriesQuestion
+    from occupancy.settings import Settings
+
     question = SeriesQuestion(*time_range(start, end, Settings().max_clock_skew), interval, tz, hours)
     answered_in = zone(tz)
     wanted = file_format or format_of(output)
@@ -388,6 +415,11 @@ def export_events_command(
     force: ForceOption = False,
 ) -> None:
     """Write the single crossings that touched the counts of spaces."""
+    from occupancy.api.times import time_range, zone
+    from occupancy.export.file import export_events, format_of, output_file
+    from occupancy.history.events import EventsQuestion
+    from occupancy.settings import Settings
+
     question = EventsQuestion(*time_range(start, end, Settings().max_clock_skew))
     answered_in = zone(tz)
     wanted = file_format or format_of(output)
@@ -416,6 +448,7 @@ def refresh(
     ] = None,
 ) -> None:
     """Bring the aggregates up to date once; counts are exact before, during and after."""
+    from occupancy.refresh import Refresher
 
     async def work(database: Database, settings: Settings) -> bool:
         refresher = Refresher(database, settings)
@@ -446,6 +479,8 @@ def check_command(
     sample: Annotated[int | None, typer.Option(min=1, help="Check only so many windows of 30 days.")] = None,
 ) -> None:
     """Compare aggregates with raw crossings. Exit status 1 and a table if they differ."""
+    from occupancy.check import check
+
     with Progress(TextColumn("checking"), BarColumn(), MofNCompleteColumn(), console=_err) as progress:
         task = progress.add_task("checking", total=None)
 
@@ -453,7 +488,7 @@ def check_command(
             def report(done: int, total: int) -> None:
                 progress.update(task, completed=done, total=total)
 
-            return await check_aggregates(database, start, end, sample, report)
+            return await check(database, start, end, sample, report)
 
         differences = _with_database(work)
     if not differences:
@@ -489,6 +524,11 @@ def dpu_status_command(
     ] = None,
 ) -> None:
     """Say when DPUs were last heard of, how far their clocks are off, and which events are missing."""
+    from occupancy.database import DEFAULT_ORGANIZATION
+    from occupancy.devices.duration import duration
+    from occupancy.devices.status import dpu_status
+    from occupancy.devices.tables import dpu_table
+
     silence = None if silent_for is None else duration(silent_for)
     if dpu_id is None:
         _print_states(silence)
@@ -507,6 +547,10 @@ def dpu_status_command(
 
 
 def _print_states(silence: timedelta | None) -> None:
+    from occupancy.database import DEFAULT_ORGANIZATION
+    from occupancy.devices.status import dpu_states
+    from occupancy.devices.tables import fleet_table
+
     async def work(database: Database, settings: Settings) -> list[DpuState]:
         states: list[DpuState] = []
         after = None
@@ -525,6 +569,8 @@ def _print_states(silence: timedelta | None) -> None:
 @storage_app.command("show")
 def storage_show() -> None:
     """Show the chunks, what lies on the disk for them, and what the policy would do with each now."""
+    from occupancy.storage import Storage
+
     state = _with_database(lambda database, settings: Storage(database).state())  # noqa: ARG005
     table = Table("holds", "from", "to", "stored as", "size", "due")
     for chunk in state.chunks:
@@ -538,7 +584,7 @@ def storage_show() -> None:
 
 
 def _print_policy(policy: Policy) -> None:
-    for name in Policy.__dataclass_fields__:
+    for name in policy.__dataclass_fields__:
         age = getattr(policy, name)
         _out.print(f"{name}: {'-' if age is None else age}", highlight=False)
 
@@ -560,6 +606,7 @@ def _day(at: datetime) -> str:
 @storage_app.command("run")
 def storage_run() -> None:
     """Do now what the policy asks for: compress, drop, delete. Dropping takes two runs."""
+    from occupancy.storage import Storage
 
     async def work(database: Database, settings: Settings) -> None:  # noqa: ARG001
         await Storage(database).run_once(report=lambda line: _out.print(line, highlight=False, markup=False))
@@ -582,6 +629,8 @@ def storage_set(
 
     With --keep-crossings, single crossings are DELETED once they are older; counts, series and totals stay.
     """
+    from occupancy.storage import Storage
+
     given = {
         "compress_crossings_after": compress_crossings_after,
         "compress_aggregates_after": compress_aggregates_after,
@@ -595,6 +644,8 @@ def storage_set(
 
 
 def _age(name: str, text: str) -> timedelta | None:
+    from pydantic import TypeAdapter
+
     if text == "never":
         return None
     try:
@@ -627,6 +678,9 @@ def simulate_command(
     ] = False,
 ) -> None:
     """Make a building and a day of people: layout, events as delivered, corrections, and the true counts."""
+    from occupancy.simulation import BuildingPlan, Defects, simulate
+    from occupancy.simulation.files import write_simulation
+
     plan = BuildingPlan(floors=floors, rooms_per_floor=rooms, time_zone=time_zone)
     defects = Defects(
         late=late,
@@ -654,6 +708,8 @@ def bi_login(
     drop: Annotated[bool, typer.Option("--drop", help="Remove it.")] = False,
 ) -> None:
     """Make a login of the database for BI tools, which reads schema bi of one organization, or remove one."""
+    from occupancy.bi import drop_login, make_login
+
     if drop == (organization is not None):
         raise InvalidInput(
             "give --organization or --drop, not both", field="organization", value=organization
@@ -685,5 +741,8 @@ app.command("load")(load_command)
 @app.command()
 def demo() -> None:
     """Load a simulated building into a running service, ask, and compare with the truth. Exit status 1 if wrong."""
+    from occupancy.demo import run_demo
+    from occupancy.settings import Settings
+
     if not run_demo(Settings(), _out):
         raise typer.Exit(1)

@@ -10,24 +10,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import uvloop
 from rich.console import Console
-from rich.status import Status
 
 from occupancy import address
-from occupancy.database import DEFAULT_ORGANIZATION, Database
 from occupancy.errors import InvalidInput
-from occupancy.kafka.properties import producer_properties
-from occupancy.load.audit import Audit
-from occupancy.load.generator import Conduct
-from occupancy.load.plan import UNPACED, Phase, Plan
-from occupancy.load.run import Target, run_load
-from occupancy.load.site import Site, declare
-from occupancy.refresh import Refresher
-from occupancy.settings import Settings
+
+# All else is imported when the command runs: every other one loads this file, too.
+if TYPE_CHECKING:
+    from rich.status import Status
+
+    from occupancy.load.plan import Phase
+    from occupancy.load.site import Site
+    from occupancy.settings import Settings
 
 _out = Console()
 _err = Console(stderr=True)
@@ -110,6 +107,12 @@ def load_command(
 
     The service's key is OCCUPANCY_API_KEY; --mode kafka uses OCCUPANCY_KAFKA_BOOTSTRAP_SERVERS and the like.
     """
+    import uvloop
+
+    from occupancy.kafka.properties import producer_properties
+    from occupancy.load import Audit, Conduct, Plan, Site, Target, run_load
+    from occupancy.settings import Settings
+
     settings = Settings()
     plan = Plan(
         dpus=dpus,
@@ -150,6 +153,8 @@ def load_command(
 def _phases(
     steps: list[str] | None, rate: str | None, default_rate: float, seconds: float
 ) -> tuple[Phase, ...]:
+    from occupancy.load.plan import Phase
+
     if not steps:
         return (Phase(seconds, default_rate if rate is None else _rate(rate)),)
     phases = []
@@ -160,6 +165,8 @@ def _phases(
 
 
 def _rate(text: str) -> float:
+    from occupancy.load.plan import UNPACED
+
     return UNPACED if text == "max" else _number(text, "rate", text)
 
 
@@ -171,6 +178,10 @@ def _number(text: str, field: str, value: str) -> float:
 
 
 async def _declare(settings: Settings, site: Site) -> None:
+    from occupancy.database import DEFAULT_ORGANIZATION, Database
+    from occupancy.load.site import declare
+    from occupancy.refresh import Refresher
+
     database = await Database.connect(address.database_url(settings), 1)
     try:
         await database.require_schema()

@@ -11,16 +11,16 @@ import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from occupancy.errors import DatabaseUnavailable
+
+# Alembic, with SQLAlchemy and Mako, takes half a second to load: only by what works with revisions.
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection
 
 SCHEMAS = ("occupancy", "bi")
 # By dependence: each refers only to those before it.
@@ -127,6 +127,8 @@ async def _drop_forgotten_functions(connection: asyncpg.Connection) -> None:
 
 
 def _alembic_config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_shipped("alembic")).replace("%", "%%"))
     return config
@@ -135,6 +137,8 @@ def _alembic_config() -> Config:
 @cache
 def head_revision() -> str:
     """The revision that this version of the service needs."""
+    from alembic.script import ScriptDirectory
+
     head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
     if head is None:
         raise RuntimeError("alembic/ holds no revision")
@@ -142,6 +146,8 @@ def head_revision() -> str:
 
 
 def _upgrade(connection: Connection, revision: str) -> None:
+    from alembic import command
+
     config = _alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
@@ -173,6 +179,9 @@ async def _connect(url: str) -> asyncpg.Connection:
 
 
 async def _run_revisions(url: str, revision: str) -> None:
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
     engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), poolclass=NullPool
     )

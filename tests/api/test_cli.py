@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -70,6 +72,22 @@ def _ok(run: CliRunner, *arguments: str) -> str:
     result = run.invoke(cli.app, list(arguments))
     assert result.exit_code == 0, result.output
     return result.output
+
+
+def test_who_asks_for_help_does_not_wait_for_the_service() -> None:
+    program = "import sys; from occupancy import cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    heavy = {
+        "alembic",
+        "confluent_kafka",
+        "fastapi",
+        "httpx",
+        "paho",
+        "pydantic_settings",
+        "sqlalchemy",
+        "uvicorn",
+    }
+    assert heavy & set(loaded.stdout.split()) == set()
 
 
 def test_from_a_layout_file_to_a_checked_count(run: CliRunner, migrated_url: str, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ async def test_what_is_wrong_is_told_before_a_file_begins(client: httpx.AsyncCli
 
 
 def test_who_exports_no_parquet_does_not_wait_for_pyarrow() -> None:
-    loaded = "import occupancy.cli, sys; print('pyarrow' in sys.modules)"
+    loaded = "import occupancy.app, occupancy.export.file, sys; print('pyarrow' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert ended.stdout == "False\n"
 
