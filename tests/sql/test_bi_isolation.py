@@ -7,7 +7,6 @@ name, so that the settings of the login do not hold; on a native one with real l
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import struct
 from collections.abc import AsyncIterator
@@ -26,12 +25,12 @@ from occupancy.database import Database
 from occupancy.errors import Conflict, InvalidInput, NotFound, UnknownReference
 from occupancy.refresh import Refresher
 from occupancy.settings import Settings
+from tests.effort import ON_NATIVE
 from tests.sql import bi
 
 SINCE = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 VIEWS = sorted(file.stem for file in (schema.sql_directory() / "views").glob("*.sql"))
-ON_NATIVE = os.environ.get("OCCUPANCY_TEST_ON") == "native"
 HOURS = " WHERE bucket_start >= '2026-03-02 08:00+00' AND bucket_start < '2026-03-02 10:00+00'"
 DAYS = " WHERE bucket_start >= '2026-02-27 00:00+00' AND bucket_start < '2026-03-03 00:00+00'"
 WHERE = {
@@ -288,7 +287,6 @@ ANSWERED = [
     "SELECT * FROM pg_db_role_setting",
     "SELECT * FROM pg_user_mappings",
     "SELECT schema_to_xml('occupancy', true, true, '')",
-    "SELECT database_to_xml(true, true, '')",
     # TimescaleDB's catalogs
     "SELECT * FROM timescaledb_information.hypertables",
     "SELECT * FROM timescaledb_information.chunks",
@@ -345,10 +343,13 @@ ANSWERED = [
     "PREPARE mine AS SELECT * FROM bi.spaces WHERE space_id = $1;;EXECUTE mine('lab-room');;DEALLOCATE mine",
     "LISTEN everything;;NOTIFY everything, 'x';;UNLISTEN *",
 ]  # fmt: skip
+# All rows of all views, up to today: half a minute on the embedded database, and longer with each day that passes.
+ANSWERED_BY_A_SERVER = ["SELECT database_to_xml(true, true, '')"]
 
 
 async def test_nothing_that_is_answered_tells_of_another_organization(attacker: Attacker) -> None:
-    for statement in ANSWERED:
+    on_server = attacker.real or ON_NATIVE
+    for statement in [*ANSWERED, *(ANSWERED_BY_A_SERVER if on_server else [])]:
         await attacker.session.execute("BEGIN")
         found = await attacker.tries(statement)
         await attacker.session.execute("ROLLBACK")
