@@ -26,6 +26,7 @@ from occupancy.database import DEFAULT_ORGANIZATION, Database
 from occupancy.embedded import running
 from occupancy.settings import Settings
 from occupancy.topology import Topology
+from tests.effort import ON_NATIVE
 
 ROOT = Path(__file__).parents[1]
 KEY = "a-key-for-tests-only"
@@ -120,7 +121,7 @@ def native_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One migrated database for the whole run; tests take `database_url`, which is empty."""
-    if os.environ.get("OCCUPANCY_TEST_ON") == "native":
+    if ON_NATIVE:
         yield from _native_database()
         return
     with running(tmp_path_factory.mktemp("embedded"), node_directory=ROOT / ".occupancy" / "node") as url:

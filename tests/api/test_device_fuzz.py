@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from occupancy.app import create_app
 from occupancy.settings import Settings
 from tests.conftest import KEY
+from tests.effort import examples
 
 _SCHEMA = schemathesis.openapi.from_dict(
     create_app(Settings(api_key=KEY, refresh="off"), "postgresql://none").openapi()
@@ -56,7 +57,9 @@ _CALLS = [
 
 
 @given(beats=st.lists(_HEARTBEATS | _JSON, max_size=5))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 async def test_odd_heartbeats_are_judged_one_by_one(client: httpx.AsyncClient, beats: list[Any]) -> None:
     for dpu_id in ("d", "e"):
         await client.put(f"/v1/dpus/{dpu_id}", json={})
@@ -97,7 +100,7 @@ async def _sent(client: httpx.AsyncClient, case: Any) -> httpx.Response:
 @pytest.mark.parametrize("mode", [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE])
 @given(data=st.data())
 @settings(
-    max_examples=25,
+    max_examples=examples(25),
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,

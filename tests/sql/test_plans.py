@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.sql.building import two_rooms
 
 # 20 weeks of events, a bucket of 30 days whole in them; the horizon is in the middle of the last day.
@@ -292,7 +293,9 @@ _instants = st.datetimes(datetime(2019, 12, 20), datetime(2020, 4, 20)).map(lamb
 
 
 @given(after_time=st.none() | _instants, until_time=_instants)
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 async def test_whole_buckets_cover_the_range_once(
     connection: asyncpg.Connection, after_time: datetime | None, until_time: datetime
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.sql.seq_model import (
     HOUR,
     Beat,
@@ -92,7 +93,9 @@ async def _hours(connection: asyncpg.Connection, dpu: int) -> list[Tally]:
     ]
 
 
-_SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_SLOW = settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @given(events=_stored, beat=_beats)
