@@ -3,6 +3,10 @@
 Prints its address, then reads orders, one a line, and answers each with `ok` or `error CODE`:
 
     topic NAME PARTITIONS | down | up | delay MILLISECONDS | errors API_KEY CODE[,CODE…] | delete TOPIC PARTITION UNTIL
+    leader TOPIC PARTITION | header TOPIC NAME VALUE
+
+`leader` elects the leader anew: what is written from then on is of another leader epoch. `header` sends a
+message with a header; the header's name, which may be no UTF-8 here, and the message's value are in hexadecimal.
 """
 
 from __future__ import annotations
@@ -15,11 +19,21 @@ from pathlib import Path
 from typing import Any
 
 BROKER = 1
+# of rd_kafka_new and rd_kafka_producev
+_PRODUCER = 0
+_END, _TOPIC, _VALUE, _FLAGS, _HEADER = 0, 1, 4, 7, 9
+_COPY = 2
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "rd_kafka_new": (
         ctypes.c_void_p,
         [ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t],
     ),
+    "rd_kafka_conf_new": (ctypes.c_void_p, []),
+    "rd_kafka_conf_set": (
+        ctypes.c_int,
+        [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t],
+    ),
+    "rd_kafka_flush": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]),
     "rd_kafka_mock_cluster_new": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int]),
     "rd_kafka_mock_cluster_bootstraps": (ctypes.c_char_p, [ctypes.c_void_p]),
     "rd_kafka_mock_topic_create": (
@@ -36,6 +50,10 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "rd_kafka_mock_partition_delete_records": (
         ctypes.c_int,
         [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_int64],
+    ),
+    "rd_kafka_mock_partition_set_leader": (
+        ctypes.c_int,
+        [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_int32],
     ),
     "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [ctypes.c_void_p, ctypes.c_int32]),
 }
@@ -72,9 +90,30 @@ def _obey(library: ctypes.CDLL, cluster: int, words: list[str]) -> int:
             code = library.rd_kafka_mock_partition_delete_records(
                 cluster, topic.encode(), int(partition), int(until)
             )
+        case ["leader", topic, partition]:
+            code = library.rd_kafka_mock_partition_set_leader(cluster, topic.encode(), int(partition), BROKER)
+        case ["header", topic, name, value]:
+            code = _send(library, cluster, topic.encode(), bytes.fromhex(name), bytes.fromhex(value))
         case _:
             code = -1
     return int(code)
+
+
+def _send(library: ctypes.CDLL, cluster: int, topic: bytes, name: bytes, value: bytes) -> int:
+    message = ctypes.create_string_buffer(512)
+    settings = library.rd_kafka_conf_new()
+    address = library.rd_kafka_mock_cluster_bootstraps(cluster)
+    library.rd_kafka_conf_set(settings, b"bootstrap.servers", address, message, len(message))
+    producer = library.rd_kafka_new(_PRODUCER, settings, message, len(message))
+    code = library.rd_kafka_producev(
+        ctypes.c_void_p(producer),
+        *(ctypes.c_int(_TOPIC), ctypes.c_char_p(topic)),
+        *(ctypes.c_int(_VALUE), ctypes.c_char_p(value), ctypes.c_size_t(len(value))),
+        *(ctypes.c_int(_FLAGS), ctypes.c_int(_COPY)),
+        *(ctypes.c_int(_HEADER), ctypes.c_char_p(name), ctypes.c_char_p(b"1"), ctypes.c_ssize_t(1)),
+        ctypes.c_int(_END),
+    )
+    return int(code or library.rd_kafka_flush(producer, 10_000))
 
 
 def main() -> None:

@@ -73,6 +73,10 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("message_too_large", {"value": json.dumps(event(1, note="x" * 5000)).encode()}),
     ("conflict", {"value": json.dumps(event(0, direction=-1)).encode()}),
     ("future_time", {"value": json.dumps(event(2)).encode(), "headers": [("occupancy-rejected", b"future_time")]}),
+    ("past_time", {"value": b"y" * 5000, "headers": [("occupancy-rejected", b"past_time")]}),
+    # what the database would not take as JSON
+    ("past_time", {"value": b'{"n": NaN}', "headers": [("occupancy-rejected", b"past_time")]}),
+    ("rejected_before", {"value": b"{}", "headers": [("occupancy-rejected", b"accepted")]}),
 ]  # fmt: skip
 
 
@@ -104,6 +108,7 @@ async def test_bad_messages_in_every_partition_are_kept_aside_and_copied(
     assert await kept(connection) == {
         "invalid_json": 2, "invalid_event": 1, "invalid_cloudevent": 1, "missing_field": 1, "invalid_direction": 1,
         "unknown_dpu": 1, "future_time": 2, "empty_message": 1, "message_too_large": 1, "conflict": 1,
+        "past_time": 2, "rejected_before": 1,
     }  # fmt: skip
     found = broker.messages(letters, PARTITIONS * len(BAD))
     copies = {(m.value(), dict(m.headers() or [])["occupancy-rejected"]) for m in found}

@@ -17,6 +17,7 @@ from tests.kafka.conftest import (
     crossings,
     event,
     kafka_settings,
+    kept,
     stored_offsets,
 )
 
@@ -117,6 +118,21 @@ async def test_errors_of_fetching_pass(
         await consumed(database_url, connection, kafka_settings(cluster.address, TOPIC), 100)
         assert counted("occupancy_events_total", outcome="duplicate") == 0
     assert await crossings(connection) == list(range(100))
+
+
+async def test_a_header_whose_name_is_no_utf8_holds_up_nothing(
+    cluster: MockCluster, database_url: str, connection: asyncpg.Connection
+) -> None:
+    """The client raises where such a header is asked for, and breaks where it is asked for again."""
+    cluster.create_topic("dead", 1)
+    for document in (event(1), event(2, direction=7), event(3)):
+        cluster.order("header", TOPIC, b"\xff\xfe".hex(), json.dumps(document).encode().hex())
+    settings = kafka_settings(cluster.address, TOPIC, kafka_dead_letter_topic="dead")
+    await consumed(database_url, connection, settings, 3)
+    assert await crossings(connection) == [1, 3]
+    assert await kept(connection) == {"invalid_direction": 1}
+    (copy,) = cluster.messages("dead", 1)
+    assert dict(copy.headers() or [])["occupancy-rejected"] == b"invalid_direction"
 
 
 async def test_a_topic_that_may_not_be_read_ends_the_worker(cluster: MockCluster, database_url: str) -> None:

@@ -57,6 +57,27 @@ async def test_what_was_sent_is_what_the_worker_stores_and_keeps(
     assert {"occupancy:json": json.dumps("\x00 no event")} in kept
 
 
+@pytest.mark.usefixtures("rooms")
+@pytest.mark.parametrize("most_bytes", [1_000_000, 20_000])
+async def test_a_rejected_event_larger_than_a_message_is_sent_in_part_with_its_reason(
+    broker: Broker, topic: str, database_url: str, connection: asyncpg.Connection, most_bytes: int
+) -> None:
+    settings = kafka_settings(broker.address, topic, properties={"message.max.bytes": most_bytes})
+    # each quotation mark takes three bytes more when it is sent as a text in a text
+    huge = event(1, direction=7, note='"' * 3_000_000)
+    async with KafkaSink(settings) as sink:
+        result = await sink.put(1, parsed(huge, event(2), event(3, "x" * 3_000_000)))
+    assert result.accepted == 1
+    assert [rejected.code for rejected in result.rejected] == ["invalid_direction", "invalid_dpu_id"]
+    await consumed(database_url, connection, settings, 3)
+    assert await crossings(connection) == [2]
+    rows = await connection.fetch("SELECT code, detail, payload FROM occupancy.rejected_event ORDER BY code")
+    assert [(r["code"], r["detail"]) for r in rows] == [(r.code, r.detail) for r in result.rejected]
+    kept = [json.loads(row["payload"]) for row in rows]
+    longest = min(64 * 1024, most_bytes // 4)
+    assert kept == [json.dumps(rejected.payload)[:longest] for rejected in result.rejected]
+
+
 async def test_an_answer_waits_for_the_brokers(cluster: MockCluster) -> None:
     cluster.create_topic("events", 3)
     async with KafkaSink(kafka_settings(cluster.address, "events")) as sink:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from confluent_kafka import Message, TopicPartition
 from pydantic import SecretStr
 
+import occupancy
 from occupancy.errors import Busy, DatabaseUnavailable, InvalidInput
 from occupancy.faults import is_of_the_data, is_transient
 from occupancy.kafka.assignment import Assignment
@@ -22,8 +24,8 @@ from occupancy.kafka.consumer import Worker
 from occupancy.kafka.offsets import Position
 from occupancy.kafka.pipeline import Pipeline
 from occupancy.kafka.properties import consumer_properties, producer_properties
-from occupancy.kafka.reading import read
-from occupancy.parse import Clock
+from occupancy.kafka.reading import GIVEN_BEFORE, read
+from occupancy.parse import Clock, Rejected
 from occupancy.settings import Settings
 
 CLOCK = Clock(datetime.now(UTC), timedelta(minutes=5), datetime(2015, 1, 1, tzinfo=UTC))
@@ -117,7 +119,7 @@ def test_indexes_are_places_in_the_batch_whatever_is_left_out() -> None:
             message(0, 1, good),
             message(0, 2, b"x" * 500),
             message(0, 3, b"no json"),
-            message(0, 4, good, headers=[("occupancy-rejected", b"some_code"), ("occupancy-detail", b"why")]),
+            message(0, 4, good, headers=[("occupancy-rejected", b"past_time"), ("occupancy-detail", b"why")]),
             message(0, 5, good, headers=[("trace", b"1")]),
         ],
         CLOCK,
@@ -125,10 +127,57 @@ def test_indexes_are_places_in_the_batch_whatever_is_left_out() -> None:
     )
     assert parsed.events.indexes == [1, 5]
     assert [(r.index, r.code) for r in parsed.rejected] == [
-        (0, "empty_message"), (2, "message_too_large"), (3, "invalid_json"), (4, "some_code"),
+        (0, "empty_message"), (2, "message_too_large"), (3, "invalid_json"), (4, "past_time"),
     ]  # fmt: skip
     assert parsed.rejected[0].payload == {"key": "\\xff", "value": None}
     assert (parsed.rejected[3].detail, parsed.rejected[3].payload) == ("why", json.loads(good))
+
+
+def rejected_before(
+    code: bytes, detail: bytes = b"why", value: bytes = b"{}", largest: int = 100
+) -> Rejected:
+    headers = [("occupancy-rejected", code), ("occupancy-detail", detail)]
+    (rejected,) = read([message(0, 0, value, headers=headers)], CLOCK, largest).rejected
+    return rejected
+
+
+@pytest.mark.parametrize("code", [b"accepted", b"queued", b"duplicate", b"", b"\xff\x00", b"x" * 10_000])
+def test_a_code_that_nobody_gives_is_kept_as_one_code_only(code: bytes) -> None:
+    """Each code is a label of a metric and a word that people look for."""
+    rejected = rejected_before(code, b"y" * 10_000)
+    assert rejected.code == "rejected_before"
+    assert code[:20].decode(errors="ignore").strip("\x00") in rejected.detail
+    assert rejected.detail.endswith("y" * 100)
+    assert len(rejected.detail) < 1200
+
+
+def test_every_code_that_is_given_before_the_topic_is_known() -> None:
+    source = Path(occupancy.__file__).parent
+    files = [*source.glob("parse/*.py"), *source.glob("mqtt/*.py")]
+    given = {
+        code
+        for file in files
+        for code in re.findall(r'(?:Unusable|Rejected|_kept)\((?:[\w.]+, )*\s*"([a-z_]+)"', file.read_text())
+    }
+    assert {"invalid_seq", "wrong_topic", "invalid_json", "message_too_large"} <= given
+    assert given <= GIVEN_BEFORE
+
+
+def test_the_reason_that_was_given_is_kept_however_large_the_message_is() -> None:
+    rejected = rejected_before(b"invalid_direction", value=b'{"note": "' + b"x" * 1000 + b'"}')
+    assert (rejected.code, rejected.detail, rejected.payload) == (
+        "invalid_direction",
+        "why",
+        {"note": "x" * 1000},
+    )
+    rejected = rejected_before(b"invalid_direction", value=b"x" * 500_000)
+    assert (rejected.code, rejected.payload) == ("invalid_direction", "x" * 8192)
+
+
+@pytest.mark.parametrize("value", [b'{"n": NaN}', b"[-Infinity]", b"[" * 500 + b"]" * 500])
+def test_what_is_no_json_to_the_database_is_kept_as_text(value: bytes) -> None:
+    assert rejected_before(b"invalid_event", value=value).payload == value.decode()
+    assert read([message(0, 0, value)], CLOCK, 1).rejected[0].payload == value.decode()
 
 
 # Pipeline

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import Message
 
@@ -12,12 +13,14 @@ from confluent_kafka import Message
 class Span:
     """A part of a partition, held under `epoch`: from `position` up to, but not including, `next_offset`.
 
-    A position of None is where a partition begins of which nothing was ever stored.
+    A position of None is where a partition begins of which nothing was ever stored. `leader_epoch`: under which leader
+    of the brokers its last message was written; None where they do not say, or where it has no message.
     """
 
     epoch: int
     position: int | None
     next_offset: int
+    leader_epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,33 +33,25 @@ class Batch:
     def halves(self) -> tuple[Batch, Batch]:
         """Two batches that, one after the other, are this one. It holds two messages or more."""
         middle = len(self.messages) // 2
-        first, second = self.messages[:middle], self.messages[middle:]
-        ends = next_offsets(first)
-        return (
-            Batch(
-                first,
-                {
-                    partition: Span(self.spans[partition].epoch, self.spans[partition].position, end)
-                    for partition, end in ends.items()
-                },
-            ),
-            Batch(
-                second,
-                {
-                    partition: Span(
-                        self.spans[partition].epoch,
-                        ends.get(partition, self.spans[partition].position),
-                        end,
-                    )
-                    for partition, end in next_offsets(second).items()
-                },
-            ),
+        positions = {partition: span.position for partition, span in self.spans.items()}
+        first = self._part(self.messages[:middle], positions)
+        positions |= {partition: span.next_offset for partition, span in first.spans.items()}
+        return first, self._part(self.messages[middle:], positions)
+
+    def _part(self, messages: list[Message], positions: Mapping[int, int | None]) -> Batch:
+        last = {partition_of(message): message for message in messages}
+        return Batch(
+            messages,
+            {
+                partition: span_to(message, self.spans[partition].epoch, positions[partition])
+                for partition, message in last.items()
+            },
         )
 
 
-def next_offsets(messages: Iterable[Message]) -> dict[int, int]:
-    """For each partition, the offset after its last message."""
-    return {partition_of(message): offset_of(message) + 1 for message in messages}
+def span_to(last: Message, epoch: int, position: int | None) -> Span:
+    """The span of a partition that ends with this message."""
+    return Span(epoch, position, offset_of(last) + 1, last.leader_epoch())
 
 
 def partition_of(message: Message) -> int:
@@ -71,3 +66,15 @@ def offset_of(message: Message) -> int:
     offset = message.offset()
     assert offset is not None  # noqa: S101 -- None is for messages that were never sent
     return offset
+
+
+def headers_of(message: Message) -> list[tuple[str, Any]]:
+    """The headers of a message; none where the client cannot read the name of one, which is then no UTF-8."""
+    headers: Any
+    try:
+        headers = message.headers()
+    except SystemError:
+        # Asked again, it would give the list that it could not finish, with holes in it.
+        message.set_headers([])
+        return []
+    return headers or []

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from occupancy.kafka import metrics
-from occupancy.kafka.batch import offset_of, partition_of
+from occupancy.kafka.batch import headers_of, offset_of, partition_of
 from occupancy.kafka.producer import Headers, LogProducer
 from occupancy.kafka.reading import CODE_HEADER, DETAIL_HEADER
 from occupancy.parse import Rejected
@@ -41,8 +40,7 @@ class DeadLetters:
 
 
 def _headers(message: Message, event: Rejected) -> Headers:
-    given: Any = message.headers() or []
-    kept = [(name, value) for name, value in given if not name.startswith("occupancy-")]
+    kept = [(name, value) for name, value in headers_of(message) if not name.startswith("occupancy-")]
     return [
         *kept,
         (CODE_HEADER, event.code.encode(errors="backslashreplace")),

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from confluent_kafka import Message
 
-from occupancy.parse import Clock, Parsed, Rejected, parse_messages
+from occupancy.kafka.batch import headers_of
+from occupancy.parse import Clock, Parsed, Rejected, parse_messages, shown
+from occupancy.parse.documents import document_of
 
 # Sent along with what was rejected before it came into the topic: it is kept for that reason, not judged again at
 # another time.
 CODE_HEADER = "occupancy-rejected"
 DETAIL_HEADER = "occupancy-detail"
+# The codes that are given before an event comes into the topic. Anybody who may write to it can send any text.
+GIVEN_BEFORE = frozenset(
+    {
+        "future_time",
+        "invalid_cloudevent",
+        "invalid_direction",
+        "invalid_dpu_id",
+        "invalid_event",
+        "invalid_json",
+        "invalid_seq",
+        "invalid_timestamp",
+        "message_too_large",
+        "missing_field",
+        "past_time",
+        "unstorable",
+        "wrong_topic",
+    }
+)
+_OTHER_CODE = "rejected_before"
+# Of a payload that was rejected before, the sink sends so many characters (of JSON) at most, as a text in JSON.
+LONGEST_SENT = 64 * 1024
+_LARGEST_SENT = 2 * LONGEST_SENT + 2
+LONGEST_DETAIL = 1000
 # Of a message that is too large, the beginning is kept.
 _KEPT_BYTES = 8 * 1024
 
@@ -39,30 +63,40 @@ def read(messages: Sequence[Message], clock: Clock, largest: int) -> Parsed:
     return parsed
 
 
-def kept_payload(payload: bytes | None) -> Any:
-    """What of a message's payload can be kept beside a reason: its JSON, or else its text, cut."""
+def kept_payload(payload: bytes | None, most: int = _KEPT_BYTES) -> Any:
+    """What of a message's payload can be kept beside a reason: its JSON, or else its text, cut.
+
+    `most`: bytes that JSON may have to be kept whole.
+    """
     if payload is None:
         return None
-    if len(payload) <= _KEPT_BYTES:
+    if len(payload) <= most:
         try:
-            return json.loads(payload)
+            return document_of(payload)
         except (ValueError, RecursionError):
+            # nor would the database take it as JSON
             pass
-    return payload[:_KEPT_BYTES].decode(errors="backslashreplace")
+    return _beginning(payload, _KEPT_BYTES)
 
 
 def _refused(place: int, message: Message, payload: bytes | None, largest: int) -> Rejected | None:
     if payload is None:
         key = message.key()
-        shown = None if key is None else key[:_KEPT_BYTES].decode(errors="backslashreplace")
+        shown_key = None if key is None else _beginning(key, _KEPT_BYTES)
         return Rejected(
-            place, "empty_message", "the message has no payload (a tombstone)", {"key": shown, "value": None}
+            place,
+            "empty_message",
+            "the message has no payload (a tombstone)",
+            {"key": shown_key, "value": None},
         )
+    # First: whoever sent it was told this reason, however large it is.
+    headers = headers_of(message)
+    if headers and (rejected := _rejected_before(place, headers, payload)) is not None:
+        return rejected
     if len(payload) > largest:
         detail = f"the message has {len(payload)} bytes, more than {largest}: it is kept in part"
         return Rejected(place, "message_too_large", detail, kept_payload(payload))
-    headers = message.headers()
-    return _rejected_before(place, headers, payload) if headers else None
+    return None
 
 
 def _rejected_before(place: int, headers: Any, payload: bytes) -> Rejected | None:
@@ -70,6 +104,12 @@ def _rejected_before(place: int, headers: Any, payload: bytes) -> Rejected | Non
     if CODE_HEADER not in given:
         return None
     code, detail = (
-        (given.get(name) or b"").decode(errors="backslashreplace") for name in (CODE_HEADER, DETAIL_HEADER)
+        _beginning(given.get(name) or b"", LONGEST_DETAIL) for name in (CODE_HEADER, DETAIL_HEADER)
     )
-    return Rejected(place, code, detail, kept_payload(payload))
+    if code not in GIVEN_BEFORE:
+        code, detail = _OTHER_CODE, f"the reason given is {shown(code)}: {detail}"
+    return Rejected(place, code, detail, kept_payload(payload, _LARGEST_SENT))
+
+
+def _beginning(text: bytes, most: int) -> str:
+    return text[:most].decode(errors="backslashreplace")

@@ -16,14 +16,16 @@ from occupancy.database import Ingested
 from occupancy.errors import BrokerUnavailable, Overloaded
 from occupancy.kafka.producer import Headers, LogProducer
 from occupancy.kafka.properties import producer_properties
-from occupancy.kafka.reading import CODE_HEADER, DETAIL_HEADER
-from occupancy.parse import Events, Parsed, Rejected
+from occupancy.kafka.reading import CODE_HEADER, DETAIL_HEADER, LONGEST_DETAIL, LONGEST_SENT
+from occupancy.parse import LONGEST_ID, Events, Parsed, Rejected
 from occupancy.settings import Settings
 
 _produced = Counter("occupancy_kafka_produced_events", "Events sent to the topic, by outcome.", ["outcome"])
 _encode = msgspec.json.Encoder().encode
 _Record = tuple[bytes, bytes | None, Headers | None]
 
+# Its default in librdkafka and, nearly, in Kafka.
+_MESSAGE_BYTES = 1_000_000
 # The client itself gives a message up after the timeout.
 _GRACE_SECONDS = 10.0
 # Within which a broker has to say that it knows the topic.
@@ -37,7 +39,10 @@ class KafkaSink:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._producer = LogProducer(producer_properties(settings))
+        properties = producer_properties(settings)
+        self._producer = LogProducer(properties)
+        # Two bytes for a character, and as much for all the rest.
+        self._longest = min(LONGEST_SENT, int(properties.get("message.max.bytes", _MESSAGE_BYTES)) // 4)
         self._topic = settings.kafka_topic
         self._most = settings.kafka_queue_size
         self._patience = settings.kafka_send_timeout.total_seconds() + _GRACE_SECONDS
@@ -98,7 +103,7 @@ class KafkaSink:
 
     def _send(self, parsed: Parsed, delivery: _Delivery) -> None:
         try:
-            for value, key, headers in _records(parsed):
+            for value, key, headers in _records(parsed, self._longest):
                 self._producer.produce(self._topic, value, key, headers=headers, report=delivery.report)
         except BufferError as error:
             raise Overloaded("too many bytes wait for Kafka: send the events later") from error
@@ -133,10 +138,10 @@ class _Delivery:
             self.done.set_result(None)
 
 
-def _records(parsed: Parsed) -> Iterator[_Record]:
+def _records(parsed: Parsed, longest: int) -> Iterator[_Record]:
     yield from _events(parsed.events)
     for event in parsed.rejected:
-        yield _rejected(event)
+        yield _rejected(event, longest)
 
 
 def _events(events: Events) -> Iterator[_Record]:
@@ -148,14 +153,21 @@ def _events(events: Events) -> Iterator[_Record]:
         yield value, dpu_id.encode(), None
 
 
-def _rejected(event: Rejected) -> _Record:
-    headers: Headers = [(CODE_HEADER, event.code.encode()), (DETAIL_HEADER, _text(event.detail))]
-    return json.dumps(event.payload).encode(), _key(event.payload), headers
+def _rejected(event: Rejected, longest: int) -> _Record:
+    headers: Headers = [
+        (CODE_HEADER, event.code.encode()),
+        (DETAIL_HEADER, _text(event.detail[:LONGEST_DETAIL])),
+    ]
+    text = json.dumps(event.payload)
+    if len(text) > longest:
+        # A message that no broker takes would have the whole request fail, at each repetition.
+        text = json.dumps(text[:longest])
+    return text.encode(), _key(event.payload), headers
 
 
 def _key(payload: Any) -> bytes | None:
     dpu_id = payload.get("dpu_id") if isinstance(payload, dict) else None
-    return _text(dpu_id) if isinstance(dpu_id, str) else None
+    return _text(dpu_id[:LONGEST_ID]) if isinstance(dpu_id, str) else None
 
 
 def _text(text: str) -> bytes:

@@ -6,12 +6,13 @@ What is good is read without an object per event; only what that refuses is look
 
 from occupancy.parse.columns import Events, Parsed, halves, joined
 from occupancy.parse.documents import documents
-from occupancy.parse.judge import Clock, Rejected
+from occupancy.parse.judge import LONGEST_ID, Clock, Rejected
 from occupancy.parse.payload import WRAPPED, payload_json, sent_payload, shown
 from occupancy.parse.read import parse_events, parse_messages
 from occupancy.parse.timestamp import parse_timestamp
 
 __all__ = [
+    "LONGEST_ID",
     "WRAPPED",
     "Clock",
     "Events",
