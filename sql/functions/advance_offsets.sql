@@ -1,6 +1,7 @@
 CREATE OR REPLACE FUNCTION occupancy.advance_offsets(
   cluster_id text, consumer_group text, topic text,
-  partitions integer[], epochs bigint[], positions bigint[], next_offsets bigint[]
+  partitions integer[], epochs bigint[], positions bigint[], next_offsets bigint[],
+  leader_epochs integer[], topic_id text
 ) RETURNS TABLE (partition integer, epoch bigint, next_offset bigint)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -33,8 +34,10 @@ BEGIN
   END IF;
 
   UPDATE occupancy.kafka_offset AS held
-  SET next_offset = wanted.next_offset, updated_at = clock_timestamp()
-  FROM unnest(partitions, next_offsets) AS wanted (partition, next_offset)
+  SET next_offset = wanted.next_offset, leader_epoch = wanted.leader_epoch,
+    -- brokers that do not answer for once do not make it another topic
+    topic_id = coalesce(advance_offsets.topic_id, held.topic_id), updated_at = clock_timestamp()
+  FROM unnest(partitions, next_offsets, leader_epochs) AS wanted (partition, next_offset, leader_epoch)
   WHERE held.cluster_id = advance_offsets.cluster_id
     AND held.consumer_group = advance_offsets.consumer_group
     AND held.topic = advance_offsets.topic
@@ -42,6 +45,8 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION occupancy.advance_offsets(text, text, text, integer[], bigint[], bigint[], bigint[]) IS
+COMMENT ON FUNCTION occupancy.advance_offsets(
+  text, text, text, integer[], bigint[], bigint[], bigint[], integer[], text
+) IS
   'Moves offsets from `positions` to `next_offsets`, all or none, for the worker that holds them under `epochs`. Returns '
   'the partitions that it does not hold so, with what is stored for them: then nothing was moved.';

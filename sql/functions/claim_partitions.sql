@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION occupancy.claim_partitions(
   cluster_id text, consumer_group text, topic text, partitions integer[], owner text
-) RETURNS TABLE (partition integer, next_offset bigint, epoch bigint)
+) RETURNS TABLE (partition integer, next_offset bigint, epoch bigint, leader_epoch integer, topic_id text)
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -12,7 +12,7 @@ AS $$
   ORDER BY wanted.partition
   ON CONFLICT ON CONSTRAINT kafka_offset_pkey
     DO UPDATE SET epoch = held.epoch + 1, owner = excluded.owner, updated_at = clock_timestamp()
-  RETURNING held.partition, held.next_offset, held.epoch
+  RETURNING held.partition, held.next_offset, held.epoch, held.leader_epoch, held.topic_id
 $$;
 
 COMMENT ON FUNCTION occupancy.claim_partitions(text, text, text, integer[], text) IS

@@ -42,6 +42,10 @@ class Broker:
         for created in admin.create_topics([NewTopic(name, partitions, 1)]).values():
             created.result(PATIENCE)
 
+    def delete_topic(self, name: str) -> None:
+        admin = AdminClient({"bootstrap.servers": self.address})
+        admin.delete_topics([name])[name].result(PATIENCE)
+
     def producer(self, **properties: Any) -> Producer:
         return Producer({"bootstrap.servers": self.address, "acks": "all", **properties})
 

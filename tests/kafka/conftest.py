@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from occupancy.database import Database
-from occupancy.kafka import metrics
+from occupancy.kafka import identity, metrics
 from occupancy.kafka.consumer import Worker
 from occupancy.kafka.dead_letters import DeadLetters
 from occupancy.kafka.producer import LogProducer
@@ -50,8 +50,9 @@ def topic(broker: Broker) -> str:
 
 
 @pytest.fixture
-def cluster() -> Iterator[MockCluster]:
-    """A mock cluster of the test's own."""
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[MockCluster]:
+    """A mock cluster of the test's own. It does not say which topic is which."""
+    monkeypatch.setattr(identity, "_ASK_SECONDS", 0.1)
     with mock_cluster() as started:
         yield started
 

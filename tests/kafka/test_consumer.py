@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,13 +10,14 @@ import asyncpg
 import pytest
 
 from occupancy.database import store
-from occupancy.errors import InvalidInput
+from occupancy.errors import InvalidInput, MessagesLost
 from occupancy.kafka import consumer as consumer_module
 from occupancy.kafka import writer as writer_module
 from occupancy.kafka.offsets import Offsets
 from occupancy.kafka.writer import BatchWriter, DatabaseRefuses, Ready
 from tests.kafka.brokers import Broker
 from tests.kafka.conftest import (
+    PATIENCE,
     consumed,
     consuming,
     counting,
@@ -358,6 +360,81 @@ async def test_another_cluster_has_offsets_of_its_own(
     assert await crossings(connection) == list(range(5))
     rows = await connection.fetch("SELECT cluster_id FROM occupancy.kafka_offset")
     assert {row["cluster_id"] for row in rows} == {"elsewhere", "tests"}
+
+
+async def test_a_topic_that_was_made_anew_and_is_longer_by_now_ends_the_worker(
+    broker: Broker, topic: str, database_url: str, connection: asyncpg.Connection
+) -> None:
+    settings = kafka_settings(broker.address, topic)
+    broker.send(topic, records(0, 10))
+    await consumed(database_url, connection, settings, 10)
+    broker.delete_topic(topic)
+    broker.create_topic(topic, PARTITIONS)
+    broker.send(topic, records(100, 130))
+    with pytest.raises(MessagesLost, match="the topic was made anew since offset 10 was next"):
+        await consumed(database_url, connection, settings, 30)
+    assert await crossings(connection) == list(range(10))
+
+
+async def test_a_topic_that_is_made_anew_under_a_worker_is_seen(
+    broker: Broker,
+    topic: str,
+    database_url: str,
+    connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """tansu goes on with a deleted topic, so that this one is only said to be another."""
+    monkeypatch.setattr(consumer_module, "_IDENTITY_SECONDS", 0.1)
+    broker.send(topic, records(0, 10))
+
+    async def another(*_arguments: Any) -> str:
+        return "another"
+
+    async def work() -> None:
+        async with consuming(database_url, kafka_settings(broker.address, topic)) as running:
+
+            async def stored() -> bool:
+                return await stored_offsets(connection, topic) == 10
+
+            await running.until(stored)
+            monkeypatch.setattr(consumer_module, "topic_id", another)
+            await asyncio.wait([running.task], timeout=PATIENCE)
+
+    with pytest.raises(MessagesLost, match="the topic was made anew since offset 10 was next"):
+        await work()
+
+
+async def test_brokers_that_do_not_say_which_topic_it_is_are_believed(
+    broker: Broker,
+    topic: str,
+    database_url: str,
+    connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = kafka_settings(broker.address, topic)
+    broker.send(topic, records(0, 10))
+    await consumed(database_url, connection, settings, 10)
+    (known,) = await topic_ids(connection)
+    assert known is not None
+
+    async def nothing(*_arguments: Any) -> None:
+        return None
+
+    monkeypatch.setattr(consumer_module, "topic_id", nothing)
+    broker.send(topic, records(10, 20))
+    await consumed(database_url, connection, settings, 20)
+    # what was known stays so
+    assert await topic_ids(connection) == [known]
+
+
+async def topic_ids(connection: asyncpg.Connection) -> list[str | None]:
+    rows = await connection.fetch("SELECT topic_id FROM occupancy.kafka_offset WHERE partition = 0")
+    return [row["topic_id"] for row in rows]
+
+
+def records(first: int, end: int) -> list[dict[str, Any]]:
+    """Events for partition 0."""
+    return [{"value": json.dumps(event(i)).encode(), "partition": 0} for i in range(first, end)]
 
 
 # Settings

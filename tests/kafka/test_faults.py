@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("rooms")
 TOPIC = "events"
 PARTITIONS = 3
 FETCH, HEARTBEAT, OFFSETS = 1, 12, 2
+OUT_OF_RANGE = 1
 UNKNOWN_MEMBER, ILLEGAL_GENERATION, TOPIC_REFUSED = 25, 22, 29
 NOT_LEADER, FENCED_LEADER = 6, 74
 
@@ -182,6 +183,71 @@ async def test_a_topic_that_is_shorter_than_what_was_stored_ends_the_worker(
 
         await running.until(from_the_beginning)
     assert await crossings(connection) == list(range(20))
+
+
+async def cut_off_and_grown(cluster: MockCluster, database_url: str, connection: asyncpg.Connection) -> None:
+    """As if 15 messages had been stored of which the next leader had 10: it has written 20 others since."""
+    cluster.send(TOPIC, records(0, 10))
+    await consumed(database_url, connection, kafka_settings(cluster.address, TOPIC), 10)
+    await connection.execute("UPDATE occupancy.kafka_offset SET next_offset = 15 WHERE partition = 0")
+    cluster.order("leader", TOPIC, 0)
+    cluster.send(TOPIC, records(10, 30))
+
+
+async def test_a_partition_that_was_cut_off_and_has_grown_since_ends_the_worker(
+    cluster: MockCluster, database_url: str, connection: asyncpg.Connection
+) -> None:
+    await cut_off_and_grown(cluster, database_url, connection)
+    settings = kafka_settings(cluster.address, TOPIC)
+    with pytest.raises(MessagesLost, match=r"cut off before offset 15, which is next, and has grown to 30"):
+        await consumed(database_url, connection, settings, 30)
+    # whoever comes next finds the same
+    with pytest.raises(MessagesLost, match=r"cut off before offset 15"):
+        await consumed(database_url, connection, settings, 30)
+    assert await crossings(connection) == list(range(10))
+    async with consuming(database_url, settings, accept_loss=True) as running:
+
+        async def all_of_them() -> bool:
+            return await crossings(connection) == list(range(30))
+
+        await running.until(all_of_them)
+    cluster.send(TOPIC, records(30, 40))
+    await consumed(database_url, connection, settings, 40)
+
+
+async def test_an_election_that_loses_nothing_goes_by_unnoticed(
+    cluster: MockCluster, database_url: str, connection: asyncpg.Connection
+) -> None:
+    settings = kafka_settings(cluster.address, TOPIC)
+    for part in range(3):
+        cluster.send(TOPIC, records(part * 10, part * 10 + 10))
+        await consumed(database_url, connection, settings, part * 10 + 10)
+        stored = await connection.fetchval(
+            "SELECT leader_epoch FROM occupancy.kafka_offset WHERE partition = 0"
+        )
+        assert stored == part
+        cluster.order("leader", TOPIC, 0)
+    assert await crossings(connection) == list(range(30))
+
+
+@pytest.mark.parametrize("epoch_is_known", [True, False])
+async def test_brokers_that_had_less_than_was_stored_and_have_more_now(
+    cluster: MockCluster, database_url: str, connection: asyncpg.Connection, epoch_is_known: bool
+) -> None:
+    """By the leader epoch they can tell that nothing is missing; without it nobody can."""
+    settings = kafka_settings(cluster.address, TOPIC)
+    cluster.send(TOPIC, records(0, 10))
+    await consumed(database_url, connection, settings, 10)
+    if not epoch_is_known:
+        await connection.execute("UPDATE occupancy.kafka_offset SET leader_epoch = NULL")
+    cluster.send(TOPIC, records(10, 20))
+    cluster.order("errors", FETCH, ",".join([str(OUT_OF_RANGE)] * 10))
+    if epoch_is_known:
+        await consumed(database_url, connection, settings, 20)
+        assert await crossings(connection) == list(range(20))
+    else:
+        with pytest.raises(MessagesLost, match=r"cut off before offset 10"):
+            await consumed(database_url, connection, settings, 20)
 
 
 async def test_a_group_that_begins_at_the_end_misses_nothing_after_it(

@@ -7,17 +7,22 @@ from dataclasses import dataclass
 
 from confluent_kafka import Message
 
-from occupancy.kafka.batch import Batch, Span
+from occupancy.kafka.batch import Batch, Span, span_to
 from occupancy.kafka.offsets import Position
 
 
 @dataclass(slots=True)
 class Holding:
-    """A partition that is held under `epoch`. `taken`: the next offset to take; `stored`: the next one to store."""
+    """A partition that is held under `epoch`. `taken`: the next offset to take; `stored`: the next one to store.
+
+    `leader_epoch` is that of the last message taken, `topic_id` the topic that the position it began with is of.
+    """
 
     epoch: int
     taken: int | None
     stored: int | None
+    leader_epoch: int | None
+    topic_id: str | None
 
 
 class Assignment:
@@ -36,7 +41,13 @@ class Assignment:
         """Go on where the database says."""
         self.generation += 1
         for partition, position in positions.items():
-            self._held[partition] = Holding(position.epoch, position.next_offset, position.next_offset)
+            self._held[partition] = Holding(
+                position.epoch,
+                position.next_offset,
+                position.next_offset,
+                position.leader_epoch,
+                position.topic_id,
+            )
 
     def drop(self, partitions: Iterable[int]) -> None:
         """Hold these no longer."""
@@ -55,6 +66,7 @@ class Assignment:
                 gone.append(partition)
             else:
                 holding.taken = holding.stored = position.next_offset
+                holding.leader_epoch, holding.topic_id = position.leader_epoch, position.topic_id
         return gone
 
     def take(self, messages: Iterable[Message]) -> Batch | None:
@@ -65,6 +77,7 @@ class Assignment:
         """
         held = self._held
         ends: dict[int, int] = {}
+        last: dict[int, Message] = {}
         taken = []
         for message in messages:
             partition: int = message.partition()  # type: ignore[assignment]
@@ -77,14 +90,15 @@ class Assignment:
                 end = holding.taken or 0
             if offset >= end:
                 ends[partition] = offset + 1
+                last[partition] = message
                 taken.append(message)
         if not taken:
             return None
         spans = {}
-        for partition, end in ends.items():
+        for partition, message in last.items():
             holding = held[partition]
-            spans[partition] = Span(holding.epoch, holding.taken, end)
-            holding.taken = end
+            span = spans[partition] = span_to(message, holding.epoch, holding.taken)
+            holding.taken, holding.leader_epoch = span.next_offset, span.leader_epoch
         return Batch(taken, spans)
 
     def stored(self, spans: Mapping[int, Span]) -> None:

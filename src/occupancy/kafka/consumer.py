@@ -31,12 +31,13 @@ from occupancy.database import DEFAULT_ORGANIZATION, Database
 from occupancy.errors import BrokerUnavailable, InvalidInput, MessagesLost
 from occupancy.faults import is_transient
 from occupancy.kafka import metrics
-from occupancy.kafka.assignment import Assignment
+from occupancy.kafka.assignment import Assignment, Holding
 from occupancy.kafka.batch import Batch, Span
 from occupancy.kafka.dead_letters import DeadLetters
+from occupancy.kafka.identity import topic_id
 from occupancy.kafka.offsets import Fenced, Offsets, Position
 from occupancy.kafka.pipeline import Pipeline
-from occupancy.kafka.properties import consumer_properties, is_cooperative
+from occupancy.kafka.properties import asking_properties, consumer_properties, is_cooperative
 from occupancy.kafka.writer import BatchWriter, Ready
 from occupancy.settings import Settings
 
@@ -53,6 +54,8 @@ _CLAIM_SECONDS = 120.0
 # Kafka still says that they are its own, it takes them over again.
 _RECLAIM_SECONDS = 6.0
 _METRICS_SECONDS = 5.0
+# So often, and whenever partitions are given, it is asked which topic this is.
+_IDENTITY_SECONDS = 60.0
 _ASK_SECONDS = 10.0
 _SEEK_TRIES = 20
 # A turn of the worker takes less, whatever fails; /healthz says so.
@@ -78,6 +81,16 @@ _NOT_THERE_YET = {
     KafkaError._PREV_IN_PROGRESS,  # noqa: SLF001
     KafkaError._TIMED_OUT,  # noqa: SLF001
 }
+# The topic has been deleted; the next one of this name may be another.
+_TOPIC_GONE = {
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_TOPIC_ID,
+    KafkaError.INCONSISTENT_TOPIC_ID,
+}
+# How librdkafka words it in the reason of an error whose code says no more than _AUTO_OFFSET_RESET.
+_TRUNCATED = KafkaError(KafkaError._LOG_TRUNCATION).str()  # noqa: SLF001
 _OFFSET_GONE = {
     KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
     KafkaError.OFFSET_OUT_OF_RANGE,
@@ -117,6 +130,7 @@ class Worker:
         self._fatal: BaseException | None = None
         self._turned_at = time.monotonic()
         self._measured_at = 0.0
+        self._identified_at = -_IDENTITY_SECONDS
         self._consumer: Any = None
         self._cooperative = True
 
@@ -205,6 +219,7 @@ class Worker:
         if not await self._pipeline.room(_STALL_SECONDS):
             await self._sit_out()
         await self._mend()
+        await self._identify()
         await self._measure()
         if self._stopping.is_set():
             return
@@ -269,6 +284,7 @@ class Worker:
         gone = self._assignment.reset(stored)
         for partition in gone:
             self._reclaim_at[partition] = time.monotonic() + _RECLAIM_SECONDS
+            self._forget_lag(partition)
         self._rewind_due = True
 
     async def _reclaim(self) -> None:
@@ -289,9 +305,19 @@ class Worker:
         """Have every held partition fetched from the first message that was not taken."""
         self._rewind_due = False
         for partition, holding in self._assignment.held.items():
-            await self._seek(self._place(partition, holding.taken))
+            self._turned_at = time.monotonic()
+            await self._seek(self._place(partition, holding))
 
     async def _seek(self, place: TopicPartition) -> None:
+        # Also what begins anew needs it: only a seek has the brokers asked whether their log was cut off before.
+        if await self._sought(place):
+            return
+        # Its fetching has not begun, or has ended with an error.
+        await self._assign_anew(place)
+        if not await self._sought(place):
+            self._rewind_due = True
+
+    async def _sought(self, place: TopicPartition) -> bool:
         for _ in range(_SEEK_TRIES):
             try:
                 await self._consumer.seek(place)
@@ -300,9 +326,8 @@ class Worker:
                     raise
                 await asyncio.sleep(0.05)
             else:
-                return
-        # Its fetching has not begun, or has ended with an error.
-        await self._assign_anew(place)
+                return True
+        return False
 
     async def _assign_anew(self, place: TopicPartition) -> None:
         if self._cooperative:
@@ -310,12 +335,14 @@ class Worker:
             await self._consumer.incremental_assign([place])
         else:
             held = self._assignment.held.items()
-            await self._consumer.assign(
-                [self._place(partition, holding.taken) for partition, holding in held]
-            )
+            await self._consumer.assign([self._place(partition, holding) for partition, holding in held])
 
-    def _place(self, partition: int, offset: int | None) -> TopicPartition:
-        return TopicPartition(self._topic, partition, OFFSET_BEGINNING if offset is None else offset)
+    def _place(self, partition: int, holding: Holding) -> TopicPartition:
+        if holding.taken is None:
+            return TopicPartition(self._topic, partition, OFFSET_BEGINNING)
+        if holding.leader_epoch is None:
+            return TopicPartition(self._topic, partition, holding.taken)
+        return TopicPartition(self._topic, partition, holding.taken, leader_epoch=holding.leader_epoch)
 
     # --- the group ---
 
@@ -327,7 +354,9 @@ class Worker:
             for number in numbers:
                 self._reclaim_at.pop(number, None)
             self._assignment.hold(positions)
-            places = [self._place(number, position.next_offset) for number, position in positions.items()]
+            # before any message is taken
+            self._identified_at = -_IDENTITY_SECONDS
+            places = [self._place(number, self._assignment.held[number]) for number in positions]
             await (consumer.incremental_assign(places) if self._cooperative else consumer.assign(places))
         except Exception as error:
             # It would surface once, and then messages would come from a position that is not ours.
@@ -349,9 +378,12 @@ class Worker:
         self._assigned.difference_update(numbers)
         for number in numbers:
             self._reclaim_at.pop(number, None)
-            with suppress(KeyError):
-                metrics.lag.remove(self._topic, str(number))
+            self._forget_lag(number)
         self._count(kind, numbers)
+
+    def _forget_lag(self, partition: int) -> None:
+        with suppress(KeyError):
+            metrics.lag.remove(self._topic, str(partition))
 
     def _count(self, kind: str, numbers: list[int]) -> None:
         _log.info("partitions %s: %s", kind, numbers)
@@ -370,27 +402,65 @@ class Worker:
         metrics.broker_errors.labels(error.name()).inc()
         self._refuse(error)
         if error.code() in _OFFSET_GONE and partition is not None and partition in self._assignment.held:
-            await self._offset_gone(partition)
-        else:
-            _log.warning("Kafka, partition %s of %s: %s", partition, self._topic, error.str())
+            await self._offset_gone(partition, error)
+            return
+        _log.warning("Kafka, partition %s of %s: %s", partition, self._topic, error.str())
+        if error.code() in _TOPIC_GONE:
+            # What came with it may be of another topic already.
+            self._identified_at = -_IDENTITY_SECONDS
+            self._rewind_due = True
 
     def _refuse(self, error: KafkaError) -> None:
         if error.fatal() or error.code() in _REFUSALS:
             raise BrokerUnavailable(f"Kafka: {error.str()}")
 
-    async def _offset_gone(self, partition: int) -> None:
+    async def _offset_gone(self, partition: int, error: KafkaError) -> None:
+        """The brokers do not have the position, or not what was before it."""
         holding = self._assignment.held[partition]
-        low, high = await self._patiently(lambda: self._ends(partition))
-        position = holding.taken
         self._rewind_due = True
-        if position is None or low <= position <= high:
+        position = holding.taken
+        if position is None:
             return
-        loss = _loss(self._topic, partition, position, low, high)
+        low, high = await self._patiently(lambda: self._ends(partition))
+        if low <= position <= high and holding.leader_epoch is not None and _TRUNCATED not in error.str():
+            # It has grown since. Asked again, the brokers know whether the log up to here is still the same.
+            _log.warning("Kafka, partition %s of %s: %s; asked again", partition, self._topic, error.str())
+            return
+        await self._lose({partition: _loss(self._topic, partition, position, low, high)})
+
+    async def _identify(self) -> None:
+        """Look whether this is still the topic whose offsets are stored: a new one counts from 0 again."""
+        if time.monotonic() - self._identified_at < _IDENTITY_SECONDS or not self._assignment.held:
+            return
+        self._identified_at = time.monotonic()
+        found = await topic_id(asking_properties(self._settings), self._topic)
+        if found is None:
+            return
+        self._offsets.topic_id = found
+        losses = {}
+        for partition, holding in self._assignment.held.items():
+            if holding.taken is not None and holding.topic_id not in {None, found}:
+                where = f"partition {partition} of {self._topic}"
+                losses[partition] = f"{where}: the topic was made anew since offset {holding.taken} was next"
+            # from here on, what is stored is of this one
+            holding.topic_id = found
+        if losses:
+            await self._lose(losses)
+
+    async def _lose(self, losses: dict[int, str]) -> None:
+        """Go on with what the brokers have, if that is wanted; `losses` says why, by partition."""
         if not self._accept_loss:
-            raise MessagesLost(f"{loss}; to go on without them: occupancy consume --accept-loss")
-        _log.error("%s; going on with offset %s", loss, low)
-        metrics.lost.inc(max(low - position, 0))
-        await self._jump({partition: Span(holding.epoch, position, low)})
+            raise MessagesLost(
+                f"{'; '.join(losses.values())}; to go on without them: occupancy consume --accept-loss"
+            )
+        spans = {}
+        for partition, loss in losses.items():
+            low, _ = await self._patiently(lambda: self._ends(partition))  # noqa: B023 -- called at once
+            holding = self._assignment.held[partition]
+            _log.error("%s; going on with offset %s", loss, low)
+            metrics.lost.inc(max(low - (holding.taken or 0), 0))
+            spans[partition] = Span(holding.epoch, holding.taken, low)
+        await self._jump(spans)
 
     async def _jump(self, spans: dict[int, Span]) -> None:
         """Move offsets without messages, once all that was taken is stored."""
@@ -424,8 +494,7 @@ class Worker:
             try:
                 return await work()
             except Exception as error:
-                may_pass = is_transient(error) or isinstance(error, BrokerUnavailable)
-                if not may_pass or self._stopping.is_set() or time.monotonic() > deadline:
+                if not _may_pass(error) or self._stopping.is_set() or time.monotonic() > deadline:
                     raise
                 metrics.retries.inc()
                 _log.warning("tried again: %s", error)
@@ -482,10 +551,14 @@ class Worker:
                 metrics.lag.labels(self._topic, str(partition)).set(max(high - max(stored, 0), 0))
 
 
+def _may_pass(error: BaseException) -> bool:
+    return is_transient(error) or isinstance(error, BrokerUnavailable)
+
+
 def _loss(topic: str, partition: int, position: int, low: int, high: int) -> str:
     where = f"partition {partition} of {topic}"
     if position < low:
         return f"{where}: the {low - position} offsets from {position} to {low - 1} are no longer in Kafka"
-    return (
-        f"{where}: offset {position} is next, but the partition ends at {high}: it was made anew or cut off"
-    )
+    if position > high:
+        return f"{where}: offset {position} is next, but the partition ends at {high}: it was made anew or cut off"
+    return f"{where}: the partition was cut off before offset {position}, which is next, and has grown to {high} since"

@@ -60,6 +60,18 @@ def consumer_properties(settings: Settings) -> dict[str, Any]:
     }
 
 
+def asking_properties(settings: Settings) -> dict[str, Any]:
+    """For whoever only asks the brokers something."""
+    return {
+        # It would say of each property of the others that it has no use for it.
+        "log_level": 3,
+        **_given(settings),
+        "client.id": "occupancy",
+        "bootstrap.servers": bootstrap_servers(settings),
+        "logger": _log,
+    }
+
+
 def producer_properties(settings: Settings) -> dict[str, Any]:
     """For whoever sends events. Raises InvalidInput where a setting is missing or cannot be."""
     return {
