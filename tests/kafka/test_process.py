@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
 
-from tests.kafka.brokers import Broker, free_port
+from tests.kafka.brokers import Broker, MockCluster, free_port
 from tests.kafka.conftest import PATIENCE, crossings, event, stored_offsets
 
 PROPERTIES = '{"session.timeout.ms": 2000, "heartbeat.interval.ms": 500, "sasl.password": "hunter2"}'
@@ -145,6 +146,70 @@ async def test_a_function_that_is_missing_is_one_line_and_exit_status_1(
     assert process.returncode == 1
     assert "error: the database refuses: function occupancy.claim_partitions" in " ".join(printed.split())
     assert "Traceback" not in printed
+
+
+@pytest.mark.native
+async def test_a_worker_that_is_stopped_before_its_last_batch_is_stored_says_so_by_exit_status_1(
+    broker: Broker, topic: str, native_url: str
+) -> None:
+    process = command("consume", **settings(native_url, broker, topic))
+    try:
+        connection = await asyncpg.connect(native_url)
+        broker.send_events(topic, [event(1)])
+        await _until(lambda: _passed(connection, topic, 1), process)
+        async with connection.transaction():
+            await connection.execute("SELECT FROM occupancy.kafka_offset FOR UPDATE")
+            broker.send_events(topic, [event(2)])
+            other = await asyncpg.connect(native_url)
+            await _until(lambda: _waits_for_a_lock(other), process)
+            process.terminate()
+            printed = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
+        assert await stored_offsets(other, topic) == 1
+    finally:
+        process.kill()
+    assert process.returncode == 1, printed
+    assert "error: stopped before the last batch was stored" in " ".join(printed[0].split())
+    assert "Traceback" not in printed[0]
+    await other.close()
+    await connection.close()
+
+
+async def test_a_worker_that_cannot_tell_the_brokers_that_it_goes_ends_all_the_same(
+    cluster: MockCluster, database_url: str, connection: asyncpg.Connection
+) -> None:
+    """All that it took is stored. The others wait for its session to end."""
+    cluster.create_topic("events", 3)
+    process = command("consume", **settings(database_url, cluster, "events"))
+    try:
+        cluster.send_events("events", [event(1)])
+        await _until(lambda: _passed(connection, "events", 1), process)
+        cluster.order("down")
+        process.terminate()
+        printed = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert process.returncode == 0, printed
+    assert "Traceback" not in printed[0]
+
+
+async def _until(condition: Callable[[], Awaitable[bool]], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not await condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+
+
+async def _passed(connection: asyncpg.Connection, topic: str, messages: int) -> bool:
+    return await stored_offsets(connection, topic) == messages
+
+
+async def _waits_for_a_lock(connection: asyncpg.Connection) -> bool:
+    waiting: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name = 'occupancy' AND wait_event_type = 'Lock')"
+    )
+    return waiting
 
 
 @pytest.mark.parametrize(

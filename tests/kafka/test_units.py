@@ -16,12 +16,12 @@ from confluent_kafka import Message, TopicPartition
 from pydantic import SecretStr
 
 import occupancy
-from occupancy.errors import Busy, DatabaseUnavailable, InvalidInput
+from occupancy.errors import BrokerUnavailable, Busy, DatabaseUnavailable, InvalidInput, MessagesLost
 from occupancy.faults import is_of_the_data, is_transient
 from occupancy.kafka.assignment import Assignment
 from occupancy.kafka.batch import Batch, Span
-from occupancy.kafka.consumer import Worker
-from occupancy.kafka.offsets import Position
+from occupancy.kafka.consumer import NotStored, Worker
+from occupancy.kafka.offsets import Fenced, Position
 from occupancy.kafka.pipeline import Pipeline
 from occupancy.kafka.properties import consumer_properties, producer_properties
 from occupancy.kafka.reading import GIVEN_BEFORE, read
@@ -298,6 +298,67 @@ class _Rebalancing:
 
     async def seek(self, place: TopicPartition) -> None:
         self.sought.append((place.partition, place.offset))
+
+
+def idle_worker(**change: Any) -> Worker:
+    worker = Worker(settings(kafka_topic="topic", **change), None)  # type: ignore[arg-type]
+    worker._pipeline = Pipeline(lambda _batch: asyncio.sleep(0))
+    return worker
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), asyncpg.InsufficientPrivilegeError("no right")])
+async def test_what_kept_the_last_batch_from_being_stored_is_raised_at_the_end(error: Exception) -> None:
+    worker = idle_worker()
+    worker._pipeline._fault = error
+    with pytest.raises(type(error)):
+        await worker._finish()
+
+
+async def test_a_last_batch_that_others_have_taken_over_is_no_error() -> None:
+    worker = idle_worker()
+    worker._pipeline._fault = Fenced([0])
+    await worker._finish()
+
+
+async def test_a_last_batch_that_is_not_stored_in_time_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("occupancy.kafka.consumer._DRAIN_SECONDS", 0.05)
+    worker = idle_worker()
+    worker._pipeline.put(None)  # type: ignore[arg-type]
+    with pytest.raises(NotStored):
+        await worker._finish()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(DatabaseUnavailable("gone"), False), (BrokerUnavailable("away"), False), (MessagesLost("lost"), True)],
+)
+async def test_waiting_for_what_is_away_is_no_error_once_the_worker_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, raised: bool
+) -> None:
+    worker = idle_worker()
+
+    async def turn(_worker: Worker) -> None:
+        worker.stop()
+        raise error
+
+    monkeypatch.setattr(Worker, "_turn", turn)
+    if raised:
+        with pytest.raises(type(error)):
+            await worker._turns()
+    else:
+        await worker._turns()
+
+
+async def test_who_is_fenced_while_it_begins_at_the_end_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ends(_worker: Worker, _partition: int) -> tuple[int, int]:
+        return 0, 7
+
+    async def advanced(_worker: Worker, spans: dict[int, Span]) -> None:
+        raise Fenced(list(spans))
+
+    monkeypatch.setattr(Worker, "_ends", ends)
+    monkeypatch.setattr(Worker, "_advanced", advanced)
+    assert await idle_worker()._started_at_end([0], {0: Position(None, 1)}) == {}
 
 
 async def test_what_came_during_a_rebalance_is_thrown_away_and_fetched_again() -> None:

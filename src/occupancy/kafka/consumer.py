@@ -28,7 +28,7 @@ from confluent_kafka import (
 from confluent_kafka.aio import AIOConsumer
 
 from occupancy.database import DEFAULT_ORGANIZATION, Database
-from occupancy.errors import BrokerUnavailable, InvalidInput, MessagesLost
+from occupancy.errors import BrokerUnavailable, InvalidInput, MessagesLost, OccupancyError
 from occupancy.faults import is_transient
 from occupancy.kafka import metrics
 from occupancy.kafka.assignment import Assignment, Holding
@@ -97,6 +97,10 @@ _OFFSET_GONE = {
 }
 
 
+class NotStored(OccupancyError):
+    """A worker was stopped before it could store what it had taken."""
+
+
 def organization_of_topic(topic: str) -> int:  # noqa: ARG001
     """Whose events a topic holds. Today there is one organization; a topic for each would be told apart here."""
     return DEFAULT_ORGANIZATION
@@ -146,8 +150,8 @@ class Worker:
         """Consume until stopped.
 
         Raises InvalidInput for settings that cannot be, MessagesLost where the brokers no longer have what was never
-        stored, BrokerUnavailable where they refuse, and what else no further try mends. The offsets in the database are
-        right whatever happens.
+        stored, BrokerUnavailable where they refuse, NotStored where it was stopped and the last batch was not stored in
+        time, and what else no further try mends. The offsets in the database are right whatever happens.
         """
         properties = consumer_properties(self._settings)
         self._cooperative = is_cooperative(properties)
@@ -184,10 +188,8 @@ class Worker:
                 [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             _log.info("worker %s joins group %s", owner, self._settings.kafka_group)
-            while not self._stopping.is_set():
-                await self._turn()
-            if not await self._pipeline.drained(_DRAIN_SECONDS):
-                _log.warning("stopped before the last batch was stored: it is taken again at the next start")
+            await self._turns()
+            await self._finish()
         finally:
             writing.cancel()
             with suppress(asyncio.CancelledError):
@@ -211,6 +213,30 @@ class Worker:
             _log.warning("waiting for topic %s of Kafka: %s", self._topic, fault.str())
             await self._pause(1.0)
         return None
+
+    async def _turns(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self._turn()
+            except Exception as error:
+                if not (self._stopping.is_set() and _may_pass(error)):
+                    raise
+                _log.warning("stopped while it waited: %s", error)
+
+    async def _finish(self) -> None:
+        """Store what was taken. Raises NotStored, and whatever kept it from being stored."""
+        drained = await self._pipeline.drained(_DRAIN_SECONDS)
+        fault = self._pipeline.take_fault()
+        if isinstance(fault, Fenced):
+            # whoever has taken over stores it
+            _log.warning("%s; its batch is given up", fault)
+        elif fault is not None:
+            raise fault
+        if not drained:
+            raise NotStored(
+                f"stopped before the last batch was stored: the database did not take it in {_DRAIN_SECONDS:g} s; "
+                "nothing is lost: it is taken again at the next start"
+            )
 
     # --- a turn ---
 
@@ -517,7 +543,13 @@ class Worker:
             _, high = await self._ends(partition)
             started[partition] = Position(high, positions[partition].epoch)
         if started:
-            await self._advanced({p: Span(at.epoch, None, at.next_offset or 0) for p, at in started.items()})
+            try:
+                await self._advanced(
+                    {p: Span(at.epoch, None, at.next_offset or 0) for p, at in started.items()}
+                )
+            except Fenced:
+                # Another has taken them over meanwhile; the first batch of them is fenced.
+                return {}
         return started
 
     async def _stored(self, partitions: Iterable[int]) -> dict[int, Position]:
