@@ -15,6 +15,7 @@ from occupancy.kafka import consumer as consumer_module
 from occupancy.kafka import writer as writer_module
 from occupancy.kafka.offsets import Offsets
 from occupancy.kafka.writer import BatchWriter, DatabaseRefuses, Ready
+from occupancy.parse import Parsed
 from tests.kafka.brokers import Broker
 from tests.kafka.conftest import (
     PATIENCE,
@@ -269,6 +270,38 @@ async def test_what_may_pass_is_tried_again_in_place(
         assert counted("occupancy_events_total", outcome="accepted") == 20
         assert counted("occupancy_events_total", outcome="duplicate") == 0
     assert faults == []
+    assert await crossings(connection) == list(range(20))
+
+
+async def test_a_batch_that_takes_too_long_is_tried_again_whole(
+    broker: Broker,
+    topic: str,
+    database_url: str,
+    connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No message is to blame for it, and halves would each take as long again."""
+    faults: list[Exception] = [
+        asyncpg.QueryCanceledError("canceling statement due to statement timeout"),
+        asyncpg.LockNotAvailableError("canceling statement due to lock timeout"),
+        TimeoutError(),
+    ]
+    sizes = []
+
+    async def slow(connection: asyncpg.Connection, organization: int, parsed: Parsed) -> Any:
+        sizes.append(len(parsed))
+        if faults:
+            raise faults.pop()
+        return await store(connection, organization, parsed)
+
+    monkeypatch.setattr("occupancy.kafka.writer.store", slow)
+    broker.send_events(topic, [event(i) for i in range(20)])
+    with counting() as counted:
+        await consumed(database_url, connection, kafka_settings(broker.address, topic), 20)
+        assert counted("occupancy_kafka_retries_total") == 3
+    assert sizes[0] > 1
+    assert set(sizes[:4]) == {sizes[0]}
+    assert await kept(connection) == {}
     assert await crossings(connection) == list(range(20))
 
 
