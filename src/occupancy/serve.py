@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from occupancy import address
 from occupancy.api.door import Door
 from occupancy.app import create_app
-from occupancy.heap import keep_what_is_loaded
+from occupancy.heap import collect_seldom
 from occupancy.settings import Settings
 
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
@@ -32,7 +32,7 @@ def app() -> FastAPI:
     """The service as the environment describes it: each process makes its own."""
     settings = Settings()
     service = create_app(settings, address.database_url(settings))
-    keep_what_is_loaded()
+    collect_seldom()
     return service
 
 

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 
 from occupancy.database import Database
 from occupancy.errors import BrokerUnavailable
-from occupancy.heap import keep_what_is_loaded
+from occupancy.heap import collect_seldom
 from occupancy.kafka import metrics
 from occupancy.kafka.consumer import Worker
 from occupancy.kafka.dead_letters import DeadLetters
@@ -30,7 +30,7 @@ _LOCK_TIMEOUT = "5s"
 
 async def run_worker(settings: Settings, database_url: str, *, accept_loss: bool = False) -> None:
     """Consume until SIGTERM or SIGINT. Raises what `Worker.run` raises, and DatabaseUnavailable."""
-    keep_what_is_loaded()
+    collect_seldom()
     async with AsyncExitStack() as held:
         database = await Database.connect(database_url, _CONNECTIONS, lock_timeout=_LOCK_TIMEOUT)
         held.push_async_callback(database.close)

@@ -7,7 +7,7 @@ import signal
 
 from occupancy.api.metrics import count_events, count_queued
 from occupancy.database import Database
-from occupancy.heap import keep_what_is_loaded
+from occupancy.heap import collect_seldom
 from occupancy.ingest.intake import Intake
 from occupancy.monitoring import monitored
 from occupancy.mqtt import metrics
@@ -24,7 +24,7 @@ async def run_bridge(settings: Settings, database_url: str) -> None:
     Raises InvalidInput for settings that cannot be, DatabaseUnavailable where the database does not fit, and
     BrokerRefused if the broker does not let the bridge in the first time.
     """
-    keep_what_is_loaded()
+    collect_seldom()
     broker = Broker.of(settings)
     topic = Topic.parse(settings.mqtt_topic)
     if settings.ingest == "database":
