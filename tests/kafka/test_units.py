@@ -21,7 +21,7 @@ from occupancy.faults import is_of_the_data, is_transient
 from occupancy.kafka.assignment import Assignment
 from occupancy.kafka.batch import Batch, Span
 from occupancy.kafka.consumer import NotStored, Worker
-from occupancy.kafka.offsets import Fenced, Position
+from occupancy.kafka.offsets import Fenced, Offsets, Position
 from occupancy.kafka.pipeline import Pipeline
 from occupancy.kafka.properties import consumer_properties, producer_properties
 from occupancy.kafka.reading import GIVEN_BEFORE, read
@@ -359,6 +359,43 @@ async def test_who_is_fenced_while_it_begins_at_the_end_does_not_end(monkeypatch
     monkeypatch.setattr(Worker, "_ends", ends)
     monkeypatch.setattr(Worker, "_advanced", advanced)
     assert await idle_worker()._started_at_end([0], {0: Position(None, 1)}) == {}
+
+
+@pytest.mark.parametrize("accept_loss", [False, True])
+async def test_what_is_on_its_way_is_not_noted_as_of_a_new_topic(
+    monkeypatch: pytest.MonkeyPatch, accept_loss: bool
+) -> None:
+    async def new(*_arguments: Any) -> str:
+        return "new"
+
+    async def nothing(*_arguments: Any) -> None:
+        return None
+
+    monkeypatch.setattr("occupancy.kafka.consumer.topic_id", new)
+    monkeypatch.setattr(Worker, "_go_on_without", nothing)
+    worker = idle_worker()
+    worker._accept_loss = accept_loss
+    worker._offsets = Offsets("cluster", "group", "topic", "", "old")
+    worker._assignment.hold({0: Position(10, 1, None, "old")})
+    written_under = []
+
+    async def write(_batch: Any) -> None:
+        await asyncio.sleep(0.1)
+        written_under.append(worker._offsets.topic_id)
+
+    worker._pipeline = Pipeline(write)
+    running = asyncio.create_task(worker._pipeline.run())
+    worker._pipeline.put(None)  # type: ignore[arg-type]
+    if accept_loss:
+        await worker._identify()
+        assert worker._offsets.topic_id == "new"
+    else:
+        with pytest.raises(MessagesLost):
+            await worker._identify()
+        assert worker._offsets.topic_id == "old"
+    assert await worker._pipeline.drained(1)
+    assert written_under == ["old"]
+    running.cancel()
 
 
 async def test_what_came_during_a_rebalance_is_thrown_away_and_fetched_again() -> None:

@@ -452,7 +452,9 @@ class Worker:
             # It has grown since. Asked again, the brokers know whether the log up to here is still the same.
             _log.warning("Kafka, partition %s of %s: %s; asked again", partition, self._topic, error.str())
             return
-        await self._lose({partition: _loss(self._topic, partition, position, low, high)})
+        losses = {partition: _loss(self._topic, partition, position, low, high)}
+        self._require_accepted(losses)
+        await self._go_on_without(losses)
 
     async def _identify(self) -> None:
         """Look whether this is still the topic whose offsets are stored: a new one counts from 0 again."""
@@ -462,23 +464,31 @@ class Worker:
         found = await topic_id(asking_properties(self._settings), self._topic)
         if found is None:
             return
+        held = self._assignment.held
+        losses = {
+            partition: f"partition {partition} of {self._topic}: the topic was made anew since offset {holding.taken} "
+            "was next"
+            for partition, holding in held.items()
+            if holding.taken is not None and holding.topic_id not in {None, found}
+        }
+        if losses:
+            self._require_accepted(losses)
+            # What is on its way is of the other one, and must not be noted as of this one.
+            await self._settled()
         self._offsets.topic_id = found
-        losses = {}
-        for partition, holding in self._assignment.held.items():
-            if holding.taken is not None and holding.topic_id not in {None, found}:
-                where = f"partition {partition} of {self._topic}"
-                losses[partition] = f"{where}: the topic was made anew since offset {holding.taken} was next"
-            # from here on, what is stored is of this one
+        for holding in held.values():
             holding.topic_id = found
         if losses:
-            await self._lose(losses)
+            await self._go_on_without(losses)
 
-    async def _lose(self, losses: dict[int, str]) -> None:
-        """Go on with what the brokers have, if that is wanted; `losses` says why, by partition."""
+    def _require_accepted(self, losses: dict[int, str]) -> None:
         if not self._accept_loss:
-            raise MessagesLost(
-                f"{'; '.join(losses.values())}; to go on without them: occupancy consume --accept-loss"
-            )
+            said = "; ".join(losses.values())
+            raise MessagesLost(f"{said}; to go on without them: occupancy consume --accept-loss")
+
+    async def _go_on_without(self, losses: dict[int, str]) -> None:
+        """Move offsets to the first message that the brokers have; `losses` says why, by partition."""
+        await self._settled()
         spans = {}
         for partition, loss in losses.items():
             low, _ = await self._patiently(lambda: self._ends(partition))  # noqa: B023 -- called at once
@@ -486,18 +496,17 @@ class Worker:
             _log.error("%s; going on with offset %s", loss, low)
             metrics.lost.inc(max(low - (holding.taken or 0), 0))
             spans[partition] = Span(holding.epoch, holding.taken, low)
-        await self._jump(spans)
-
-    async def _jump(self, spans: dict[int, Span]) -> None:
-        """Move offsets without messages, once all that was taken is stored."""
-        while not await self._pipeline.drained(_STALL_SECONDS):
-            self._turned_at = time.monotonic()
         try:
             await self._patiently(lambda: self._advanced(spans))
         except Fenced:
             # Whoever holds them now finds out by himself.
             metrics.fenced.inc()
         await self._recover()
+
+    async def _settled(self) -> None:
+        """Wait until all that was taken is stored, or given up."""
+        while not await self._pipeline.drained(_STALL_SECONDS):
+            self._turned_at = time.monotonic()
 
     async def _ends(self, partition: int) -> tuple[int, int]:
         """The first offset that the brokers have, and the one after the last."""
