@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.stress.kafka import run
+from tests.stress.kafka import PARTITIONS, run
 
 URL = os.environ.get("OCCUPANCY_TEST_DATABASE_URL", "")
 pytestmark = pytest.mark.native
@@ -20,5 +20,5 @@ async def test_nothing_is_lost_and_nothing_is_stored_twice() -> None:
     assert outcome.sent > 20_000
     assert (outcome.lost, outcome.twice, outcome.failed_workers) == (0, 0, [])
     assert outcome.stored == outcome.sent
-    # partitions really moved
-    assert outcome.epochs > 24
+    # partitions really moved: each is taken over once when it all begins
+    assert outcome.epochs > PARTITIONS

@@ -40,7 +40,8 @@ class DeadLetters:
 
 
 def _headers(message: Message, event: Rejected) -> Headers:
-    kept = [(name, value) for name, value in headers_of(message) if not name.startswith("occupancy-")]
+    (given,) = headers_of([message])
+    kept = [(name, value) for name, value in given or [] if not name.startswith("occupancy-")]
     return [
         *kept,
         (CODE_HEADER, event.code.encode(errors="backslashreplace")),

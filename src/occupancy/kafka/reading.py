@@ -44,22 +44,26 @@ _KEPT_BYTES = 8 * 1024
 
 def read(messages: Sequence[Message], clock: Clock, largest: int) -> Parsed:
     """Judge each message by itself; indexes are places in `messages`. `largest`: bytes of a payload. Never raises."""
-    payloads: list[bytes] = []
+    payloads = [message.value() for message in messages]
+    headers = headers_of(messages)
+    # Nearly always: one look at each column, instead of one at each message.
+    if None not in payloads and not any(headers) and max(map(len, payloads), default=0) <= largest:  # type: ignore[arg-type]
+        return parse_messages(payloads, clock)  # type: ignore[arg-type]
+    good: list[bytes] = []
     places: list[int] = []
     rejected: list[Rejected] = []
-    for place, message in enumerate(messages):
-        payload = message.value()
-        refused = _refused(place, message, payload, largest)
-        if refused is not None:
+    for place, (message, payload, given) in enumerate(zip(messages, payloads, headers, strict=True)):
+        if payload is None:
+            rejected.append(_empty(place, message))
+        elif (refused := _refused(place, payload, given, largest)) is not None:
             rejected.append(refused)
         else:
             places.append(place)
-            payloads.append(payload)  # type: ignore[arg-type]
-    parsed = parse_messages(payloads, clock)
-    if rejected:
-        parsed.events.indexes = [places[index] for index in parsed.events.indexes]
-        judged = [Rejected(places[r.index], r.code, r.detail, r.payload) for r in parsed.rejected]
-        parsed.rejected = sorted([*rejected, *judged], key=lambda event: event.index)
+            good.append(payload)
+    parsed = parse_messages(good, clock)
+    parsed.events.indexes = [places[index] for index in parsed.events.indexes]
+    judged = [Rejected(places[r.index], r.code, r.detail, r.payload) for r in parsed.rejected]
+    parsed.rejected = sorted([*rejected, *judged], key=lambda event: event.index)
     return parsed
 
 
@@ -79,18 +83,14 @@ def kept_payload(payload: bytes | None, most: int = _KEPT_BYTES) -> Any:
     return _beginning(payload, _KEPT_BYTES)
 
 
-def _refused(place: int, message: Message, payload: bytes | None, largest: int) -> Rejected | None:
-    if payload is None:
-        key = message.key()
-        shown_key = None if key is None else _beginning(key, _KEPT_BYTES)
-        return Rejected(
-            place,
-            "empty_message",
-            "the message has no payload (a tombstone)",
-            {"key": shown_key, "value": None},
-        )
+def _empty(place: int, message: Message) -> Rejected:
+    key = message.key()
+    kept = {"key": None if key is None else _beginning(key, _KEPT_BYTES), "value": None}
+    return Rejected(place, "empty_message", "the message has no payload (a tombstone)", kept)
+
+
+def _refused(place: int, payload: bytes, headers: Any, largest: int) -> Rejected | None:
     # First: whoever sent it was told this reason, however large it is.
-    headers = headers_of(message)
     if headers and (rejected := _rejected_before(place, headers, payload)) is not None:
         return rejected
     if len(payload) > largest:
