@@ -50,6 +50,8 @@ CREATE TABLE stress.ledger (seq bigint NOT NULL, backend integer NOT NULL DEFAUL
 LOCK = "PERFORM occupancy.lock_for_writing();"
 # So that some are killed and frozen in the middle of a transaction, it takes a while.
 LEDGER_ENTRY = "INSERT INTO stress.ledger (seq) SELECT unnest(seqs); PERFORM pg_sleep(random() * 0.05);"
+# Here it is rolled back where the events are not all new, and ingest_crossings is called for them.
+INSERTED = "GET DIAGNOSTICS inserted = ROW_COUNT;"
 CHECK = "WHERE held.epoch IS DISTINCT FROM wanted.epoch OR held.next_offset IS DISTINCT FROM wanted.position"
 
 
@@ -203,6 +205,7 @@ async def prepared(server_url: str, outcome: Outcome) -> AsyncIterator[str]:
             )
             await connection.execute(LEDGER)
             await connection.execute(_function("ingest_crossings", LOCK, LEDGER_ENTRY + LOCK))
+            await connection.execute(_function("ingest_new_crossings", INSERTED, INSERTED + LEDGER_ENTRY))
             if not outcome.fence:
                 # everybody moves everything
                 await connection.execute(_function("advance_offsets", CHECK, "WHERE false"))

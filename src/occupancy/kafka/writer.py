@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from occupancy.api.metrics import count_events
-from occupancy.database import Database, Ingested, store
+from occupancy.database import Database, Ingested, Novelty, store
 from occupancy.errors import OccupancyError
 from occupancy.faults import is_of_the_data, is_transient
 from occupancy.kafka import metrics
@@ -53,6 +53,7 @@ class BatchWriter:
     dead_letters: DeadLetters | None
     on_stored: Callable[[Batch], None]
     _condemned_in_a_row: int = field(default=0, init=False)
+    _novelty: Novelty = field(default_factory=Novelty, init=False)
 
     def read(self, batch: Batch) -> Ready:
         """Judge the messages of a batch."""
@@ -116,7 +117,7 @@ class BatchWriter:
                 self.dead_letters.put(ready.batch.messages, result.rejected)
 
     async def _store(self, connection: asyncpg.Connection, parsed: Parsed) -> Ingested:
-        return await store(connection, self.organization, parsed)
+        return await store(connection, self.organization, parsed, self._novelty)
 
 
 def _condemned(batch: Batch, error: Exception) -> Ready:
