@@ -180,7 +180,7 @@ async def _batches(bench: Bench, workers: int, seed: int) -> dict[str, Any]:
             document = await bench.load(
                 running,
                 *("--mode", "batch", "--batch-size", 1000, "--rate", "max", "--seed", seed),
-                *("--duration", bench.scale.batch_seconds, "--warm-up", 2, "--connections", 4 * workers),
+                *("--duration", bench.scale.batch_seconds, "--warm-up", 2, "--connections", 8 * workers),
                 *("--verify-every", 2),
             )
     return {
