@@ -49,7 +49,7 @@ _NEVER_REFRESHED = (
 )
 _TABLES = (
     "space, doorway, dpu, placement, reset, effect, crossing, rejected_event, stale, request_receipt, "
-    "kafka_offset, heartbeat, sent_report"
+    "kafka_offset, heartbeat, sent_report, held_crossing"
 )
 
 # TRUNCATE makes new files for a table and each of its indexes, which takes the embedded database 10 ms a table. So it
@@ -78,7 +78,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="OCCUPANCY_TEST_DATABASE_URL names no TimescaleDB"))
 
 
-async def _on_server(statement: str) -> None:
+async def on_server(statement: str) -> None:
+    """Run a statement beside the databases of the tests."""
     connection = await asyncpg.connect(NATIVE_URL)
     try:
         await connection.execute(statement)
@@ -86,19 +87,23 @@ async def _on_server(statement: str) -> None:
         await connection.close()
 
 
-async def _make_native(name: str) -> str:
-    await _on_server(f'CREATE DATABASE "{name}"')
-    url = make_url(NATIVE_URL or "").set(database=name).render_as_string(hide_password=False)
-    await schema.migrate(url)
-    connection = await asyncpg.connect(url)
-    # Tests say themselves when to refresh. The job may have begun already, so it is stopped before it is forbidden, and
-    # what it did is undone.
+async def stop_jobs(connection: asyncpg.Connection) -> None:
+    """Tests say themselves when to refresh."""
+    # A job may have begun already, so it is stopped before it is forbidden, and what it did is undone.
     for statement in (
         "SELECT _timescaledb_functions.stop_background_workers()",
         _DO_NOT_SCHEDULE,
         *_NEVER_REFRESHED,
     ):
         await connection.execute(statement)
+
+
+async def _make_native(name: str) -> str:
+    await on_server(f'CREATE DATABASE "{name}"')
+    url = make_url(NATIVE_URL or "").set(database=name).render_as_string(hide_password=False)
+    await schema.migrate(url)
+    connection = await asyncpg.connect(url)
+    await stop_jobs(connection)
     await connection.close()
     return url
 
@@ -109,7 +114,7 @@ def _native_database() -> Iterator[str]:
     try:
         yield url
     finally:
-        asyncio.run(_on_server(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+        asyncio.run(on_server(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
 
 
 @pytest.fixture

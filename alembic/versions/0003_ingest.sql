@@ -108,15 +108,12 @@ CREATE INDEX rejected_event_by_dpu ON occupancy.rejected_event (
 -- What reads it is made anew after the revision.
 DROP VIEW IF EXISTS bi.crossings;
 
--- When an event was stored, as whole seconds after it happened: compressed, an instant takes 4.3 bytes, this 0.4.
+-- When an event was stored, as whole seconds after it happened: compressed, an instant takes 4.3 bytes, this 0.4. What is
+-- stored already gets its delay by the next revision, piece by piece.
 ALTER TABLE occupancy.crossing
-  ALTER COLUMN received_at DROP DEFAULT;
+  ADD COLUMN delay integer NOT NULL DEFAULT 0;
 ALTER TABLE occupancy.crossing
-  ALTER COLUMN received_at TYPE integer
-  USING least(floor(extract(epoch FROM received_at - time)), 2147483647)::integer;
-ALTER TABLE occupancy.crossing
-  ALTER COLUMN received_at SET DEFAULT 0;
-ALTER TABLE occupancy.crossing RENAME COLUMN received_at TO delay;
+  ALTER COLUMN received_at DROP NOT NULL;
 COMMENT ON COLUMN occupancy.crossing.delay IS
   'Whole seconds from when it happened to when it was stored; negative where the device''s clock was ahead.';
 
@@ -179,4 +176,22 @@ COMMENT ON COLUMN occupancy.storage.compress_aggregates_after IS
 COMMENT ON COLUMN occupancy.storage.keep_crossings IS
   'Age of the end of a chunk of crossings at which it is dropped; null: never. Aggregates are kept.';
 COMMENT ON COLUMN occupancy.storage.keep_rejected IS 'Age at which a rejected event is deleted; null: never.';
-COMMENT ON COLUMN occupancy.storage.worked_at IS 'When the work on old data last ran to its end.';
+COMMENT ON COLUMN occupancy.storage.worked_at IS 'When the work on old data last began.';
+
+-- Events that wait for a chunk to be compressed
+
+CREATE TABLE occupancy.held_crossing (
+  id           bigint GENERATED ALWAYS AS IDENTITY,
+  organization integer NOT NULL,
+  dpu_id       text NOT NULL,
+  time         timestamptz NOT NULL,
+  direction    smallint NOT NULL,
+  seq          bigint NOT NULL,
+  CONSTRAINT held_crossing_pkey PRIMARY KEY (id),
+  CONSTRAINT held_crossing_has_an_organization
+    FOREIGN KEY (organization) REFERENCES occupancy.organization (id) ON DELETE CASCADE
+);
+
+COMMENT ON TABLE occupancy.held_crossing IS
+  'Events of Kafka and MQTT whose chunk is being compressed: not stored yet, and not counted. A part of the log from which '
+  'they come, for as long as that takes.';

@@ -26,4 +26,4 @@ COMMENT ON COLUMN occupancy.storage.compress_aggregates_after IS
 COMMENT ON COLUMN occupancy.storage.keep_crossings IS
   'Age of the end of a chunk of crossings at which it is dropped; null: never. Aggregates are kept.';
 COMMENT ON COLUMN occupancy.storage.keep_rejected IS 'Age at which a rejected event is deleted; null: never.';
-COMMENT ON COLUMN occupancy.storage.worked_at IS 'When the work on old data last ran to its end.';
+COMMENT ON COLUMN occupancy.storage.worked_at IS 'When the work on old data last began.';

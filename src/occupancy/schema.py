@@ -27,7 +27,7 @@ SCHEMAS = ("occupancy", "bi")
 TABLES = (
     "organization", "space", "doorway", "dpu", "placement", "reset", "effect",
     "crossing", "rejected_event", "horizon", "storage", "refresher", "stale", "bi_login", "request_receipt",
-    "kafka_offset", "heartbeat", "sent_report",
+    "kafka_offset", "heartbeat", "sent_report", "held_crossing",
 )  # fmt: skip
 AGGREGATES = ("flow_15m", "flow_1d", "flow_30d")
 # The definitions of the aggregates call them.
