@@ -5,16 +5,38 @@ SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '2s'
 -- Otherwise writers and this step wait for each other while rows move to the columnstore, until one of them gives up.
 SET timescaledb.enable_exclusive_locking_recompression = on
+-- The other ways to empty the chunk lose its rows for statements that began before and are planned afterwards.
+SET timescaledb.compress_truncate_behaviour = 'truncate_only'
 AS $$
+DECLARE
+  status integer;
 BEGIN
   IF NOT pg_try_advisory_xact_lock(occupancy.storage_lock()) THEN
-    RETURN false;
+    RAISE EXCEPTION 'another step of the work on old data is being done' USING ERRCODE = 'lock_not_available';
   END IF;
+  status := _timescaledb_functions.chunk_status(chunk);
+  IF status & 1 = 0 THEN
+    -- At its end TimescaleDB needs the chunk for an instant alone. Somebody who has been reading it for long would make
+    -- all the work in vain: that shows now.
+    BEGIN
+      EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', chunk);
+      RAISE EXCEPTION 'given back' USING ERRCODE = 'triggered_action_exception';
+    EXCEPTION WHEN triggered_action_exception THEN
+      NULL;
+    END;
+  END IF;
+  EXECUTE format('LOCK TABLE ONLY %s IN EXCLUSIVE MODE', chunk);
+  -- For the lock at the end, when there is something to lose. No writer queues behind it (see enter_chunks), only those
+  -- who read this chunk.
+  PERFORM set_config('lock_timeout', '10s', true);
   PERFORM public.compress_chunk(chunk, if_not_compressed => true);
+  IF status & 8 <> 0 AND _timescaledb_functions.chunk_status(chunk) & 8 = 0 THEN
+    PERFORM occupancy.keep_partial(chunk);
+  END IF;
   RETURN true;
 END
 $$;
 
 COMMENT ON FUNCTION occupancy.compress_one(regclass) IS
-  'A step of the work on old data: compresses a chunk, or the rows that it got since it was. Reads go on meanwhile; what '
-  'is to be stored in this chunk waits. False: another step is being done.';
+  'A step of the work on old data: compresses a chunk, or the rows that it got since it was. Reads go on meanwhile; nothing '
+  'can be stored in this chunk (see enter_chunks). Raises lock_not_available where others are at it.';

@@ -10,8 +10,11 @@ BEGIN
   IF NOT EXISTS (
     SELECT FROM occupancy.stored_chunks() AS stored CROSS JOIN occupancy.horizon
     WHERE stored.holds = 'crossing' AND stored.chunk_end <= horizon.dropped_before
-  ) OR NOT pg_try_advisory_xact_lock(occupancy.storage_lock()) THEN
+  ) THEN
     RETURN 0;
+  END IF;
+  IF NOT pg_try_advisory_xact_lock(occupancy.storage_lock()) THEN
+    RAISE EXCEPTION 'another step of the work on old data is being done' USING ERRCODE = 'lock_not_available';
   END IF;
   -- Whoever reads crossings has read the horizon before: those who read an older one than now are waited for. A chunk
   -- that goes is gone for their snapshots too.
@@ -23,4 +26,5 @@ END
 $$;
 
 COMMENT ON FUNCTION occupancy.drop_crossings() IS
-  'Second step of a drop, some time after the first: drops the chunks of crossings before dropped_before. Returns how many.';
+  'Second step of a drop, some time after the first: drops the chunks of crossings before dropped_before. Returns how many. '
+  'Raises lock_not_available where others are at it.';

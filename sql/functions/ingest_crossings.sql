@@ -3,6 +3,8 @@ CREATE OR REPLACE FUNCTION occupancy.ingest_crossings(
 ) RETURNS TABLE (index integer, code text, detail text)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+-- as it is; for what is set below to end with this call
+SET plan_cache_mode = auto
 AS $$
 DECLARE
   late_before timestamptz;
@@ -13,8 +15,15 @@ DECLARE
   copies bigint;
   first_time timestamptz;
   last_time timestamptz;
+  held tstzmultirange;
 BEGIN
   PERFORM occupancy.lock_for_writing();
+  held := occupancy.enter_chunks(times);
+  IF NOT isempty(held) THEN
+    RAISE EXCEPTION 'nothing can be stored now in %: it is being compressed', held
+      USING ERRCODE = 'lock_not_available', SCHEMA = 'occupancy', TABLE = 'crossing',
+        HINT = 'Nothing of this call was stored. Send it again later.';
+  END IF;
   SELECT horizon.write_before, horizon.dropped_before INTO late_before, kept_since FROM occupancy.horizon;
 
   WITH event AS (
@@ -62,6 +71,8 @@ BEGIN
   END IF;
   -- as variables: other chunks are not opened, while a subquery would be asked again for each event and chunk
   SELECT min(t), max(t) INTO first_time, last_time FROM unnest(times) AS t;
+  -- A plan for all times takes a lock on every chunk, and would wait where one is being emptied into its columns.
+  PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);
   RETURN QUERY
     WITH judged AS (
       SELECT left_event.index, dpu.dpu_id, crossing.direction AS stored_direction,
@@ -117,4 +128,5 @@ $$;
 COMMENT ON FUNCTION occupancy.ingest_crossings(integer, text[], timestamptz[], smallint[], bigint[]) IS
   'Stores events, each once, and marks what comes late. Returns a row, with its place from 1, for each event that was '
   'not stored: duplicate, conflict (same DPU, instant and seq, other direction), unknown_dpu or past_retention (before '
-  'dropped_before); all but duplicates are kept in rejected_event.';
+  'dropped_before); all but duplicates are kept in rejected_event. Raises lock_not_available at once, with crossing as the '
+  'table of the error, where a chunk is being compressed.';

@@ -7,12 +7,23 @@ DECLARE
   step interval := coalesce(config ->> 'step', '1 day');
   budget interval := coalesce(config ->> 'budget', '30 days');
   due_after interval := coalesce(config ->> 'due_after', '0');
+  more boolean;
 BEGIN
   -- No SET search_path here: a procedure that has one may not commit. Every name below is qualified.
   IF NOT occupancy.take_refresh(holder, due_after) THEN
     RETURN;
   END IF;
   COMMIT;
+  LOOP
+    BEGIN
+      more := occupancy.store_held() > 0;
+    EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+      RAISE WARNING 'put off: storing held events: %', sqlerrm;
+      more := false;
+    END;
+    COMMIT;
+    EXIT WHEN NOT more;
+  END LOOP;
   PERFORM occupancy.claim_stale(holder);
   COMMIT;
   BEGIN
@@ -23,10 +34,17 @@ BEGIN
     RETURN;
   END;
   COMMIT;
-  WHILE occupancy.repair_next(holder, budget) LOOP
+  LOOP
+    BEGIN
+      more := occupancy.repair_next(holder, budget);
+    EXCEPTION WHEN lock_not_available THEN
+      -- Aggregates that are being compressed: their marks wait, and nothing else has to.
+      RAISE WARNING 'put off: repair: %', sqlerrm;
+      more := false;
+    END;
     COMMIT;
+    EXIT WHEN NOT more;
   END LOOP;
-  COMMIT;
   WHILE occupancy.materialize_next(holder, step) LOOP
     COMMIT;
   END LOOP;

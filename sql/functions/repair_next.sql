@@ -1,6 +1,8 @@
 CREATE OR REPLACE FUNCTION occupancy.repair_next(holder uuid, budget interval) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+-- A chunk of aggregates that is being compressed lets nobody write: what is new is materialized meanwhile.
+SET lock_timeout = '2s'
 AS $$
 DECLARE
   trusted timestamptz;
@@ -65,4 +67,5 @@ $$;
 
 COMMENT ON FUNCTION occupancy.repair_next(uuid, interval) IS
   'A step of a refresh: repairs the oldest claimed marks, at most about `budget` of time summed over spaces, and '
-  'removes them in the same transaction. True if there is more to do.';
+  'removes them in the same transaction. True if there is more to do. Raises lock_not_available where a chunk of aggregates '
+  'is being compressed.';

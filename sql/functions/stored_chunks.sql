@@ -4,7 +4,8 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT hypertable.holds, place.chunk, chunks.range_start, chunks.range_end, chunks.is_compressed,
-    _timescaledb_functions.chunk_status(place.chunk) & 8 <> 0
+    -- TimescaleDB's own flag stays for ever (see compress_one)
+    CASE WHEN _timescaledb_functions.chunk_status(place.chunk) & 8 <> 0 THEN occupancy.has_rows(place.chunk) ELSE false END
   FROM (
     VALUES ('crossing', 'occupancy.crossing'::regclass), ('flow_15m', occupancy.flow_table('15m'))
   ) AS hypertable (holds, relation)

@@ -592,6 +592,8 @@ def _print_policy(policy: Policy) -> None:
 def _print_totals(state: State) -> None:
     dropped = "nothing" if state.dropped_before is None else f"all before {state.dropped_before.isoformat()}"
     _out.print(f"single crossings dropped: {dropped}", highlight=False)
+    if state.held:
+        _out.print(f"{state.held:,} events wait for a chunk that is being compressed", highlight=False)
     if state.bytes_per_crossing is not None:
         _out.print(
             f"about {state.crossings:,} crossings, {state.bytes_per_crossing:.1f} bytes each, aggregates included",

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
-from math import inf
-from time import monotonic
 from typing import Any, cast
 from uuid import UUID
 
@@ -19,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from occupancy import schema
 from occupancy.errors import Busy, DatabaseUnavailable, SchemaMismatch
+from occupancy.ingest.way import CAREFUL, Way
 from occupancy.parse import Events, Parsed, Rejected, joined, payload_json
 
 DEFAULT_ORGANIZATION = 1
@@ -38,12 +37,10 @@ _SERVER_SETTINGS = {
     "idle_in_transaction_session_timeout": "10s",
 }
 _READ_ONLY = {"default_transaction_read_only": "on"}
-_INGEST = "SELECT index, code, detail FROM occupancy.ingest_crossings($1, $2, $3, $4, $5)"
-_INGEST_NEW = "SELECT index, code, detail FROM occupancy.ingest_new_crossings($1, $2, $3, $4, $5)"
-# How many seconds events are looked at one by one after some were not new.
-_CAREFUL = 30.0
 # How many seconds a request waits for a connection: others wait behind it in memory.
 _PATIENCE = 5.0
+# How many seconds an import waits where a chunk is being compressed: that takes seconds or minutes.
+_NEXT_TRY = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +61,6 @@ class Ingested:
     rejected: list[Rejected] = field(default_factory=list)
     # the places of the duplicates in the request, from 0
     duplicate_indexes: list[int] = field(default_factory=list)
-
-
-class Novelty:
-    """Whether all of the next events are new and of known DPUs: likely, if those of the last half minute were.
-
-    Such a group is stored for three quarters of the work; a guess that was wrong costs half as much again.
-    """
-
-    def __init__(self, now: Callable[[], float] = monotonic) -> None:
-        """`now`: a clock in seconds."""
-        self._now = now
-        self._careful_until = -inf
-
-    @property
-    def is_likely(self) -> bool:
-        """Whether the next events are to be taken for new."""
-        return self._now() >= self._careful_until
-
-    def found(self, any_left: bool) -> None:
-        """Take note of a group, and whether any event of it was not stored."""
-        if any_left:
-            self._careful_until = self._now() + _CAREFUL
 
 
 def topology_engine(url: str) -> AsyncEngine:
@@ -174,10 +149,21 @@ class Database:
             raise SchemaMismatch(f"the database does not fit: {missing}; run `occupancy migrate`")
 
     async def ingest(self, organization: int, parsed: Parsed) -> Ingested:
-        """Store events and keep rejected ones aside, all in one transaction: returning means committed."""
-        async with self.connection() as connection:
-            (result,) = await commit_together(connection, organization, [parsed])
-        return result
+        """Store events and keep rejected ones aside, all in one transaction: returning means committed.
+
+        Waits for as long as a chunk is compressed that some of them belong to.
+        """
+        while True:
+            try:
+                async with self.connection() as connection:
+                    (result,) = await commit_together(connection, organization, [parsed])
+            except asyncpg.LockNotAvailableError as error:
+                if not is_being_compressed(error):
+                    raise
+                _log.warning("tried again in %s s: %s", _NEXT_TRY, error)
+                await asyncio.sleep(_NEXT_TRY)
+            else:
+                return result
 
     async def refresh_state(self) -> RefreshState:
         """How far the aggregates are behind now."""
@@ -202,11 +188,17 @@ class Database:
             )
 
 
+def is_being_compressed(error: BaseException) -> bool:
+    """Whether events were not stored because somebody, such as a compression, holds the chunk that they belong to."""
+    # as ingest_crossings says
+    return isinstance(error, asyncpg.LockNotAvailableError) and error.table_name == "crossing"
+
+
 async def store(
-    connection: asyncpg.Connection, organization: int, parsed: Parsed, novelty: Novelty | None = None
+    connection: asyncpg.Connection, organization: int, parsed: Parsed, way: Way = CAREFUL
 ) -> Ingested:
     """Store events and keep rejected ones aside, in the transaction that is open on the connection."""
-    (result,) = await store_together(connection, organization, [parsed], novelty)
+    (result,) = await store_together(connection, organization, [parsed], way)
     return result
 
 
@@ -214,28 +206,28 @@ async def commit_together(
     connection: asyncpg.Connection,
     organization: int,
     requests: Sequence[Parsed],
-    novelty: Novelty | None = None,
+    way: Way = CAREFUL,
 ) -> list[Ingested]:
     """As `store_together`, in a transaction of its own: returning means committed."""
     if not any(request.rejected for request in requests):
         # One statement is a transaction of its own: two round trips less.
-        return await store_together(connection, organization, requests, novelty)
+        return await store_together(connection, organization, requests, way)
     async with connection.transaction():
-        return await store_together(connection, organization, requests, novelty)
+        return await store_together(connection, organization, requests, way)
 
 
 async def store_together(
     connection: asyncpg.Connection,
     organization: int,
     requests: Sequence[Parsed],
-    novelty: Novelty | None = None,
+    way: Way = CAREFUL,
 ) -> list[Ingested]:
     """Store the events of several requests at once, as `store` does; the result of each.
 
-    `novelty` remembers what earlier calls found; without one, every event may be stored already.
+    `way`: how; it may learn from what it finds.
     """
     events = joined([request.events for request in requests])
-    leftover = await _store_events(connection, organization, events, novelty)
+    leftover = await _store_events(connection, organization, events, way)
     rejected = [event for request in requests for event in request.rejected]
     if rejected:
         await _keep(connection, organization, rejected)
@@ -255,21 +247,19 @@ def _shares(leftover: list[asyncpg.Record], lengths: list[int]) -> list[list[tup
 
 
 async def _store_events(
-    connection: asyncpg.Connection, organization: int, events: Events, novelty: Novelty | None
+    connection: asyncpg.Connection, organization: int, events: Events, way: Way
 ) -> list[asyncpg.Record]:
     if not events:
         return []
-    is_new = novelty is not None and novelty.is_likely
     rows: list[asyncpg.Record] = await connection.fetch(
-        _INGEST_NEW if is_new else _INGEST,
+        f"SELECT index, code, detail FROM {way.call}",
         organization,
         events.dpu_ids,
         events.times,
         events.directions,
         events.seqs,
     )
-    if novelty is not None:
-        novelty.found(bool(rows))
+    way.found(bool(rows))
     return rows
 
 

@@ -96,6 +96,10 @@ class Busy(OccupancyError):
     title = "Busy"
 
 
+class BeingCompressed(Busy):
+    """Events belong to a chunk in which nothing can be stored for a while; nothing of the request was stored."""
+
+
 class Overloaded(OccupancyError):
     """More comes in than can be stored, or than the caller may send; nothing of the request was stored.
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
 
+import asyncpg
+
 from occupancy.database import Database
 from occupancy.errors import DatabaseUnavailable
 from occupancy.history.faults import naming
@@ -50,14 +52,28 @@ class Refresher:
             return False
         complete = False
         try:
+            await self._store_held()
             await step("claim_stale", holder)
             await step("move_horizon", holder, self._settings.refresh_lag)
-            await self._repeat("repair_next", "repair", holder, self._settings.repair_budget, report)
+            try:
+                await self._repeat("repair_next", "repair", holder, self._settings.repair_budget, report)
+            except asyncpg.LockNotAvailableError as error:
+                # Aggregates that are being compressed: their marks wait, and nothing else has to.
+                _log.warning("repair put off: %s", error)
             await self._repeat("materialize_next", "materialize", holder, self._settings.refresh_step, report)
             complete = True
         finally:
             await step("end_refresh", holder, complete)
         return True
+
+    async def _store_held(self) -> None:
+        """Store what was held while a chunk was compressed, if that is over."""
+        try:
+            async with self._database.connection() as connection:
+                while await connection.fetchval("SELECT occupancy.store_held()", timeout=float("inf")):
+                    pass
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+            _log.warning("storing held events put off: %s", error)
 
     async def _repeat(
         self, function: str, phase: str, holder: object, size: timedelta, report: Report | None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from occupancy.database import Database, store
+from occupancy.ingest.way import Way
 from occupancy.parse import parse_events, sent_payload
 from occupancy.settings import Settings
 
@@ -68,9 +69,8 @@ async def _replay_batch(
         documents = [sent_payload(row["payload"]) for row in rows]
         # Text, or anything else that is no object, never becomes an event; it keeps the reason that it has.
         tried = [place for place, document in enumerate(documents) if isinstance(document, dict)]
-        result = await store(
-            connection, organization, parse_events((documents[place] for place in tried), clock)
-        )
+        events = parse_events((documents[place] for place in tried), clock)
+        result = await store(connection, organization, events, Way(holds=True))
         again = {event.index: event.code for event in result.rejected}
         gone = [
             rows[place]["id"] for index, place in enumerate(tried) if again.get(index) != rows[place]["code"]

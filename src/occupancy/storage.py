@@ -65,7 +65,7 @@ class State:
     """What is stored, and up to which instant single crossings were dropped (None: nothing was).
 
     `bytes_per_crossing` is all that lies on the disk for crossings and aggregates; None without any crossing.
-    `crossings` is an estimate of the database.
+    `crossings` is an estimate of the database; `held` are the events that wait for a chunk to be compressed.
     """
 
     policy: Policy
@@ -74,6 +74,7 @@ class State:
     chunks: list[Chunk]
     coarse_aggregates: int
     crossings: int
+    held: int
 
     @property
     def bytes_per_crossing(self) -> float | None:
@@ -101,7 +102,8 @@ class Storage:
                     FROM unnest(ARRAY['1d', '30d']) AS level
                     CROSS JOIN LATERAL show_chunks(occupancy.flow_table(level)) AS chunk
                   )::bigint AS coarse_aggregates,
-                  approximate_row_count('occupancy.crossing') AS crossings
+                  approximate_row_count('occupancy.crossing') AS crossings,
+                  (SELECT count(*) FROM occupancy.held_crossing) AS held
                 FROM occupancy.storage CROSS JOIN occupancy.horizon
                 """
             )
@@ -122,6 +124,7 @@ class Storage:
             ],
             coarse_aggregates=row["coarse_aggregates"],
             crossings=row["crossings"],
+            held=row["held"],
         )  # fmt: skip
 
     async def change(self, changes: Mapping[str, timedelta | None]) -> Policy:
@@ -152,14 +155,13 @@ class Storage:
         """Do all that is due. False if it was begun less than `due_after` ago."""
         if not await self._value("take_storage($1)", due_after):
             return False
+        tell = report or _tell_nobody
         for step in _STEPS:
-            while (done := await self._step(f"{step}()", report)) not in (None, 0):
-                if report is not None:
-                    report(f"{step}: {done}")
+            while (done := await self._step(step, tell, f"{step}()")) not in (None, 0):
+                tell(f"{step}: {done}")
         for chunk in await self._due():
-            await self._step("compress_one($1::text::regclass)", report, chunk)
-            if report is not None:
-                report(f"compressed {chunk}")
+            if await self._step(f"compressing {chunk}", tell, "compress_one($1::text::regclass)", chunk):
+                tell(f"compressed {chunk}")
         return True
 
     async def _due(self) -> list[str]:
@@ -167,13 +169,12 @@ class Storage:
             rows = await connection.fetch("SELECT chunk::text FROM occupancy.chunks_to_compress() AS chunk")
         return [row["chunk"] for row in rows]
 
-    async def _step(self, call: str, report: Report | None, *arguments: object) -> Any:
+    async def _step(self, name: str, tell: Report, call: str, *arguments: object) -> Any:
         try:
             return await self._value(call, *arguments)
         except _PUT_OFF as error:
-            _log.warning("put off: %s: %s", call, error)
-            if report is not None:
-                report(f"put off: {call}: {error}")
+            _log.warning("put off: %s: %s", name, error)
+            tell(f"put off: {name}: {error}")
             return None
 
     async def _value(self, call: str, *arguments: object) -> Any:
@@ -191,6 +192,10 @@ class Storage:
             except Exception:
                 _log.exception("work on old data failed; the next run goes on")
             await asyncio.sleep(interval.total_seconds())
+
+
+def _tell_nobody(_line: str) -> None:
+    pass
 
 
 def _policy(row: asyncpg.Record) -> Policy:

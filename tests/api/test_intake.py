@@ -17,8 +17,9 @@ import zstandard
 from asgi_lifespan import LifespanManager
 
 from occupancy.app import create_app
-from occupancy.database import Ingested, Novelty, commit_together
+from occupancy.database import Ingested, commit_together
 from occupancy.ingest import writer
+from occupancy.ingest.way import Way
 from occupancy.parse import Parsed
 from occupancy.settings import Settings
 from tests.conftest import KEY
@@ -319,14 +320,11 @@ async def test_old_events_do_not_hold_up_new_ones(
     held_up = asyncio.Event()
 
     async def slow_for_old(
-        connection: asyncpg.Connection,
-        organization: int,
-        requests: Sequence[Parsed],
-        novelty: Novelty | None,
+        connection: asyncpg.Connection, organization: int, requests: Sequence[Parsed], way: Way
     ) -> list[Ingested]:
         if any(min(request.events.times) < NOW - timedelta(days=1) for request in requests):
             await held_up.wait()
-        return await commit_together(connection, organization, requests, novelty)
+        return await commit_together(connection, organization, requests, way)
 
     monkeypatch.setattr(writer, "commit_together", slow_for_old)
     async with service(database_url, ingest_writers=1) as client:

@@ -11,6 +11,7 @@ import pytest
 
 from occupancy.database import store
 from occupancy.errors import InvalidInput, MessagesLost
+from occupancy.ingest.way import Way
 from occupancy.kafka import consumer as consumer_module
 from occupancy.kafka import writer as writer_module
 from occupancy.kafka.offsets import Offsets
@@ -255,8 +256,8 @@ async def test_what_may_pass_is_tried_again_in_place(
         OSError("no route"),
     ]
 
-    async def faulty(*arguments: Any) -> Any:
-        result = await store(*arguments)
+    async def faulty(*arguments: Any, **options: Any) -> Any:
+        result = await store(*arguments, **options)
         if faults:
             # after the crossings were written, in the transaction
             raise faults.pop()
@@ -288,11 +289,11 @@ async def test_a_batch_that_takes_too_long_is_tried_again_whole(
     ]
     sizes = []
 
-    async def slow(connection: asyncpg.Connection, organization: int, parsed: Parsed) -> Any:
+    async def slow(connection: asyncpg.Connection, organization: int, parsed: Parsed, way: Way) -> Any:
         sizes.append(len(parsed))
         if faults:
             raise faults.pop()
-        return await store(connection, organization, parsed)
+        return await store(connection, organization, parsed, way)
 
     monkeypatch.setattr("occupancy.kafka.writer.store", slow)
     broker.send_events(topic, [event(i) for i in range(20)])
@@ -341,10 +342,10 @@ async def test_the_group_is_served_while_the_database_is_slow(
     """Kafka would take the partitions away from a worker that does not poll for max.poll.interval.ms."""
     faults = [asyncpg.LockNotAvailableError("lock timeout")] * 8
 
-    async def faulty(*arguments: Any) -> Any:
+    async def faulty(*arguments: Any, **options: Any) -> Any:
         if faults:
             raise faults.pop()
-        return await store(*arguments)
+        return await store(*arguments, **options)
 
     monkeypatch.setattr("occupancy.kafka.writer.store", faulty)
     monkeypatch.setattr(consumer_module, "_STALL_SECONDS", 0.1)

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from occupancy.database import Database, Novelty, commit_together
+from occupancy.database import Database, commit_together
+from occupancy.ingest.way import Way
 from occupancy.parse import Events, Parsed
 from tests.sql.building import two_rooms
 
@@ -113,16 +114,20 @@ async def test_a_group_is_taken_for_new_until_one_was_not(database: Database) ->
     async with database.connection() as connection:
         await two_rooms(connection)
         seconds = 0.0
-        novelty = Novelty(now=lambda: seconds)
-        (first,) = await commit_together(connection, 1, [_parsed(1, 2)], novelty)
-        assert (first.accepted, novelty.is_likely) == (2, True)
-        (again,) = await commit_together(connection, 1, [_parsed(2, 3)], novelty)
+        way = Way(guesses=True, now=lambda: seconds)
+
+        def takes_for_new() -> bool:
+            return "ingest_new_crossings" in way.call
+
+        (first,) = await commit_together(connection, 1, [_parsed(1, 2)], way)
+        assert (first.accepted, takes_for_new()) == (2, True)
+        (again,) = await commit_together(connection, 1, [_parsed(2, 3)], way)
         assert (again.accepted, again.duplicates, again.duplicate_indexes) == (1, 1, [0])
-        assert not novelty.is_likely
+        assert not takes_for_new()
         seconds = 29.9
-        assert not novelty.is_likely
+        assert not takes_for_new()
         seconds = 30.0
-        assert novelty.is_likely
+        assert takes_for_new()
 
 
 @pytest.mark.native

@@ -17,7 +17,7 @@ from occupancy.settings import Settings
 
 # Seconds for one statement: the barrier of a refresh may take 2.
 _TIME_LIMIT = 15.0
-# More than that barrier may last; whoever waits longer, for a chunk, holds up the barrier itself.
+# More than that barrier may last.
 _LOCK_TIMEOUT = "3s"
 _MOST_PARSED_AT_ONCE = 2
 
@@ -37,10 +37,10 @@ class Intake:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, settings: Settings) -> AsyncIterator[Intake]:
+    async def open(cls, url: str, settings: Settings, *, hold: bool = False) -> AsyncIterator[Intake]:
         """An intake on the database at `url`, with connections of its own: counts do not wait for events. Or on Kafka.
 
-        At the end, all that was taken is written. Raises DatabaseUnavailable.
+        `hold`: see Writer. At the end, all that was taken is written. Raises DatabaseUnavailable.
         """
         limit = RateLimit(settings.max_events_per_second)
         if settings.ingest == "kafka":
@@ -52,7 +52,7 @@ class Intake:
             url, settings.ingest_writers + 2, time_limit=_TIME_LIMIT, lock_timeout=_LOCK_TIMEOUT
         )
         try:
-            async with Writer(database, settings) as writer, Once(database, settings) as once:
+            async with Writer(database, settings, hold=hold) as writer, Once(database, settings) as once:
                 yield cls(writer, once, limit)
         finally:
             await database.close()

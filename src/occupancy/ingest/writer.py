@@ -11,12 +11,13 @@ from typing import Self
 
 import asyncpg
 
-from occupancy.database import Database, Ingested, Novelty, commit_together
-from occupancy.errors import Busy, DatabaseUnavailable, OccupancyError
+from occupancy.database import Database, Ingested, commit_together, is_being_compressed
+from occupancy.errors import BeingCompressed, Busy, DatabaseUnavailable, OccupancyError
 from occupancy.faults import is_of_the_data
 from occupancy.ingest.apart import store_apart
 from occupancy.ingest.group import GroupCommit
 from occupancy.ingest.metrics import EVENTS_WAITING, GROUP_EVENTS, GROUP_SECONDS
+from occupancy.ingest.way import Way
 from occupancy.parse import Parsed
 from occupancy.settings import Settings
 
@@ -26,7 +27,7 @@ _OLD = timedelta(days=1)
 _TRIES = 3
 _PAUSE = 0.05
 _TRANSIENT = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-# A chunk that is being compressed lets nobody write, for as long as that takes.
+# The barrier of a refresh lets nobody write, for as long as that takes.
 _HELD_UP = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
 
 
@@ -40,27 +41,29 @@ class Writer:
     """A Sink: stores events in a database, group by group.
 
     Old events have a lane of their own. What the database refuses is looked for by halving, and kept aside alone.
+    Requests with events for a chunk that is being compressed are found in the same way.
     """
 
-    def __init__(self, database: Database, settings: Settings) -> None:
-        """`database` has a connection for each writer: `settings.ingest_writers` for new events, one for old ones."""
-        self._database = database
-        self._recent = self._lane(settings, settings.ingest_writers, Novelty())
-        # what comes this late has often come before
-        self._old = self._lane(settings, 1, None)
+    def __init__(self, database: Database, settings: Settings, *, hold: bool = False) -> None:
+        """`database` has a connection for each writer: `settings.ingest_writers` for new events, one for old ones.
 
-    def _lane(
-        self, settings: Settings, writers: int, novelty: Novelty | None
-    ) -> GroupCommit[_Request, Ingested]:
+        `hold`: see `Way`; without it, such requests are answered with BeingCompressed.
+        """
+        self._database = database
+        self._recent = self._lane(settings, settings.ingest_writers, Way(guesses=True, holds=hold))
+        # what comes this late has often come before
+        self._old = self._lane(settings, 1, Way(holds=hold))
+
+    def _lane(self, settings: Settings, writers: int, way: Way) -> GroupCommit[_Request, Ingested]:
         return GroupCommit(
-            partial(self._write, novelty),
+            partial(self._write, way),
             size=lambda request: len(request.parsed),
             most_per_group=settings.max_events_per_transaction,
             most_waiting=settings.max_events_waiting,
             most_items=settings.max_requests_waiting,
             longest_wait=settings.max_wait.total_seconds(),
             writers=writers,
-            blames=is_of_the_data,
+            blames=lambda error: is_of_the_data(error) or isinstance(error, BeingCompressed),
         )
 
     async def __aenter__(self) -> Self:
@@ -90,40 +93,34 @@ class Writer:
         EVENTS_WAITING.set(self.waiting)
         return await lane.put(_Request(organization, parsed))
 
-    async def _write(
-        self, novelty: Novelty | None, group: Sequence[_Request]
-    ) -> Sequence[Ingested | Exception]:
+    async def _write(self, way: Way, group: Sequence[_Request]) -> Sequence[Ingested | Exception]:
         EVENTS_WAITING.set(self.waiting)
         GROUP_EVENTS.observe(sum(len(request.parsed) for request in group))
         with GROUP_SECONDS.time():
-            return await self._write_group(novelty, group)
+            return await self._write_group(way, group)
 
-    async def _write_group(
-        self, novelty: Novelty | None, group: Sequence[_Request]
-    ) -> Sequence[Ingested | Exception]:
+    async def _write_group(self, way: Way, group: Sequence[_Request]) -> Sequence[Ingested | Exception]:
         if len(group) == 1:
-            return [await self._write_alone(novelty, group[0])]
+            return [await self._write_alone(way, group[0])]
         results: list[Ingested | Exception] = [Busy("not written")] * len(group)
         for organization in {request.organization for request in group}:
             places = [place for place, request in enumerate(group) if request.organization == organization]
-            stored = await self._store(novelty, organization, [group[place].parsed for place in places])
+            stored = await self._store(way, organization, [group[place].parsed for place in places])
             for place, result in zip(places, stored, strict=True):
                 results[place] = result
         return results
 
-    async def _write_alone(self, novelty: Novelty | None, request: _Request) -> Ingested:
+    async def _write_alone(self, way: Way, request: _Request) -> Ingested:
         async def attempt(part: Parsed) -> Ingested:
-            (result,) = await self._store(novelty, request.organization, [part])
+            (result,) = await self._store(way, request.organization, [part])
             return result
 
         return await store_apart(attempt, request.parsed)
 
-    async def _store(
-        self, novelty: Novelty | None, organization: int, requests: Sequence[Parsed]
-    ) -> list[Ingested]:
+    async def _store(self, way: Way, organization: int, requests: Sequence[Parsed]) -> list[Ingested]:
         for left in reversed(range(_TRIES)):
             try:
-                return await self._store_once(novelty, organization, requests)
+                return await self._store_once(way, organization, requests)
             except (DatabaseUnavailable, *_TRANSIENT) as error:
                 # A connection of the pool may be gone since long; what was stored all the same is a duplicate now.
                 if not left:
@@ -131,12 +128,14 @@ class Writer:
                 await asyncio.sleep(_PAUSE)
         raise AssertionError
 
-    async def _store_once(
-        self, novelty: Novelty | None, organization: int, requests: Sequence[Parsed]
-    ) -> list[Ingested]:
+    async def _store_once(self, way: Way, organization: int, requests: Sequence[Parsed]) -> list[Ingested]:
         async with self._database.connection() as connection:
             try:
-                return await commit_together(connection, organization, requests, novelty)
+                return await commit_together(connection, organization, requests, way)
             except _HELD_UP as error:
+                if is_being_compressed(error):
+                    raise BeingCompressed(
+                        "events are for a time that is being compressed: send them again later"
+                    ) from error
                 # It may be the database as well as an event: nobody is to blame, and all may try again.
                 raise Busy("the events were not stored in time") from error

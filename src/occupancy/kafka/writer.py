@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from occupancy.api.metrics import count_events
-from occupancy.database import Database, Ingested, Novelty, store
+from occupancy.database import Database, Ingested, store
 from occupancy.errors import OccupancyError
 from occupancy.faults import is_of_the_data, is_transient
+from occupancy.ingest.way import Way
 from occupancy.kafka import metrics
 from occupancy.kafka.batch import Batch
 from occupancy.kafka.dead_letters import DeadLetters
@@ -53,7 +54,8 @@ class BatchWriter:
     dead_letters: DeadLetters | None
     on_stored: Callable[[Batch], None]
     _condemned_in_a_row: int = field(default=0, init=False)
-    _novelty: Novelty = field(default_factory=Novelty, init=False)
+    # A message for a chunk that is being compressed must not hold up its partition.
+    _way: Way = field(default_factory=lambda: Way(guesses=True, holds=True), init=False)
 
     def read(self, batch: Batch) -> Ready:
         """Judge the messages of a batch."""
@@ -117,7 +119,7 @@ class BatchWriter:
                 self.dead_letters.put(ready.batch.messages, result.rejected)
 
     async def _store(self, connection: asyncpg.Connection, parsed: Parsed) -> Ingested:
-        return await store(connection, self.organization, parsed, self._novelty)
+        return await store(connection, self.organization, parsed, self._way)
 
 
 def _condemned(batch: Batch, error: Exception) -> Ready:

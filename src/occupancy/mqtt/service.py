@@ -29,7 +29,8 @@ async def run_bridge(settings: Settings, database_url: str) -> None:
     topic = Topic.parse(settings.mqtt_topic)
     if settings.ingest == "database":
         await _require_schema(database_url)
-    async with Intake.open(database_url, settings) as intake:
+    # The broker waits for what is durable, not for what is counted; one message must not hold up all others.
+    async with Intake.open(database_url, settings, hold=True) as intake:
         count = count_queued if intake.only_queues else count_events
         bridge = Bridge(broker, topic, intake, settings, count)
         loop = asyncio.get_running_loop()
