@@ -57,10 +57,11 @@ class LogProducer:
     def knows(self, topic: str, seconds: float) -> bool:
         """Whether a broker says within so many seconds that the topic is there."""
         try:
-            found = self._producer.list_topics(topic, seconds).topics[topic]
+            # All of them: brokers may make a topic that they are asked for.
+            found = self._producer.list_topics(timeout=seconds).topics.get(topic)
         except KafkaException:
             return False
-        return found.error is None
+        return found is not None and found.error is None
 
     def mark_broken(self) -> None:
         """Have the next message sent by a new producer; called with a report of a fatal error."""
