@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from occupancy.errors import InvalidInput
 from occupancy.load import UNPACED, Audit, Conduct, Phase, Plan, Report, Site, Target, run_load
+from occupancy.load.http import Answer, Endpoint, Questions
 from tests.load.service import Faults, Service, serving
 
 OFTEN = Audit(every=0.05, spaces=10)
@@ -264,6 +266,24 @@ async def test_the_ledger_tells_of_every_event(tmp_path: Path) -> None:
     stored = {(row["dpu_id"], row["seq"], row["direction"]) for row in rows if row["fate"] == "stored"}
     assert stored == {(key[0], str(key[2]), str(direction)) for key, direction in service.stored.items()}
     assert sum(row["fate"] == "not stored" for row in rows) == 25
+
+
+async def test_a_question_that_is_cancelled_as_its_answer_comes_is_cancelled() -> None:
+    """The load would otherwise ask on for ever, and never end."""
+    async with serving() as service:
+        questions = Questions(Endpoint.of(f"http://127.0.0.1:{service.port}", None))
+        await questions.open()
+        path = "/v1/counts?at=2026-03-02T08:00:00Z&space_id=load-room-0"
+        asking = asyncio.create_task(questions.get(path))
+
+        def answered(future: asyncio.Future[Answer], answer: Answer) -> None:
+            future.set_result(answer)
+            asking.cancel()
+
+        questions._pool._on_answer = answered
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await questions.close()
 
 
 async def test_who_cannot_be_reached_is_named() -> None:

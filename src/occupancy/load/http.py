@@ -318,7 +318,9 @@ class Questions:
             self._waiting.append((future, path))
             self._send()
             try:
-                answer = await asyncio.wait_for(future, timeout)
+                # wait_for() of Python 3.11 forgets that it was cancelled if the answer comes at that moment.
+                async with asyncio.timeout(timeout):
+                    answer = await future
             except TimeoutError:
                 self._pool.expire(timeout)
                 return Answer(0, lost=f"no answer in {timeout:g} s")
