@@ -88,6 +88,8 @@ async def test_a_report_that_never_comes_is_not_waited_for_for_ever(monkeypatch:
         with pytest.raises(BrokerUnavailable):
             await sink.put(1, parsed())
     assert sink.waiting == 0
+    # its thread would go on to the end of the run
+    await asyncio.to_thread(sink._producer.close)
 
 
 def test_dead_letters_have_a_topic_of_their_own() -> None:
