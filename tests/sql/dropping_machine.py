@@ -45,7 +45,7 @@ class DroppingOccupancy(Occupancy):
     def start(self, batch: list[tuple[int, datetime, int, int]]) -> None:
         """The same building, with events to drop."""
         super().start()
-        self.ingest(batch, [])
+        self.ingest(batch, [], "ingest_crossings")
 
     @rule(instant=drops, number=picks)
     def drop(self, instant: datetime, number: int) -> None:
