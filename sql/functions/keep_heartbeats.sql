@@ -31,8 +31,9 @@ AS $$
         FROM (
           SELECT (least(excluded.sent_at, excluded.received_at), excluded.sent_at)
               > (least(stored.sent_at, stored.received_at), stored.sent_at)
-            -- For so long nothing newer came in: this is no latecomer, the clock was set back.
-            OR excluded.received_at > stored.received_at + INTERVAL '15 minutes' AS is_later
+            -- For so long nothing newer came in: this is no latecomer, the clock was set back; unless it is the same again.
+            OR (excluded.received_at > stored.received_at + INTERVAL '15 minutes'
+              AND excluded.time <> stored.time) AS is_later
         ) AS judged
       ),
       heard_at = greatest(excluded.heard_at, stored.heard_at)
@@ -48,5 +49,5 @@ $$;
 COMMENT ON FUNCTION occupancy.keep_heartbeats(
   integer, text[], bigint[], timestamptz[], timestamptz[], timestamptz[]) IS
   'Keeps the latest heartbeat of each DPU: the one sent last, by sent_at but never after it came in; or any that comes in '
-  'more than 15 minutes after the latest one. Returns a row, with its place from 1, for each that is not the latest: '
+  'more than 15 minutes after the latest one, unless it is that one again. Returns a row, with its place from 1, for each that is not the latest: '
   'unknown_dpu, or older.';

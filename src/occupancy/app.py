@@ -30,7 +30,7 @@ from occupancy.api import (
     summaries,
 )
 from occupancy.api.body_limit import BodyLimit
-from occupancy.api.door import MOST_UNDER_WAY
+from occupancy.api.door import Doorkeeper
 from occupancy.api.freshness import Freshness
 from occupancy.api.gate import Gate
 from occupancy.api.hot_path import HotPath
@@ -90,7 +90,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
                     _in_background(database_url, lambda own: Storage(own).run_forever(settings))
                 )
             app.state.reads = await stack.enter_async_context(read_database(database, database_url, settings))
-            yield {MOST_UNDER_WAY: settings.max_requests_waiting}
+            yield {Doorkeeper.NAME: Doorkeeper(settings.max_requests_waiting)}
 
     app = FastAPI(
         title="Occupancy",

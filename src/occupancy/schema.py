@@ -136,7 +136,7 @@ def _alembic_config() -> Config:
 
 @cache
 def head_revision() -> str:
-    """The revision that this version of the service needs."""
+    """The revision that this version of the service needs. The first call loads Alembic."""
     from alembic.script import ScriptDirectory
 
     head = ScriptDirectory.from_config(_alembic_config()).get_current_head()

@@ -108,6 +108,19 @@ async def test_the_same_heartbeat_again_changes_nothing(client: Client) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["1970-01-01T00:00:10Z", "2099-01-01T00:00:00Z"])
+async def test_the_last_heartbeat_of_a_dead_device_sent_again_is_not_a_clock_set_back(
+    client: Client, connection: asyncpg.Connection
+) -> None:
+    body = beat(ago=16 * 60)
+    await send(client, body)
+    # it came in as it was sent, and its gateway sends it again now
+    await connection.execute(
+        "UPDATE occupancy.heartbeat SET received_at = received_at - INTERVAL '16 minutes'"
+    )
+    await send(client, body)
+    assert abs((await status(client))["clock_skew_seconds"]) < 5
+
+
 async def test_a_clock_that_is_certainly_wrong_is_shown_and_blocks_nothing(
     client: Client, wrong: str
 ) -> None:

@@ -11,30 +11,34 @@ import pytest
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
-from occupancy.api.door import MOST_UNDER_WAY, Door
+from occupancy.api import door
+from occupancy.api.door import Door, Doorkeeper
 from occupancy.ingest.metrics import REQUESTS_REFUSED
 
+LARGE = bytes(8 * 2**20)
 EVENTS = b"POST /v1/events HTTP/1.1\r\nHost: here\r\nContent-Length: 5\r\n\r\nhello"
 
 
 class Application:
-    """Answers 200 with what it got, once `open` is set; at most two requests may be under way."""
+    """Answers 200 with what it got, once `open` is set; at most two requests with events may be under way."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
         self.under_way = 0
+        self.asked: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
         if scope["type"] == "lifespan":
-            scope["state"][MOST_UNDER_WAY] = 2
+            scope["state"][Doorkeeper.NAME] = Doorkeeper(2)
             await receive()
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
             return
         self.under_way += 1
-        body = b""
+        self.asked.append(scope["path"])
+        body = LARGE if scope["path"] == "/large" else b""
         message: Message = {"more_body": True}
         while message.get("more_body"):
             message = await receive()
@@ -172,24 +176,103 @@ async def test_a_body_that_is_refused_may_come_in_pieces(house: House) -> None:
     assert (await third.answer())[::2] == (200, b"hello")
 
 
-async def test_what_follows_a_refusal_on_its_connection_is_answered_after_it(house: House) -> None:
-    first, _ = await house.fill()
+async def test_what_follows_a_refusal_on_its_connection_is_answered_after_it() -> None:
+    """However long that takes: the connection is not idle."""
+    async with _serving(keep_alive=1) as house:
+        first, _ = await house.fill()
+        third = await house.caller()
+        third.send(EVENTS + b"GET /healthz HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\nme")
+        assert (await third.answer())[0] == 429
+        await house.application.until_under_way(3)
+        await asyncio.sleep(1.3)
+        house.application.open.set()
+        assert (await third.answer())[::2] == (200, b"me")
+        assert (await first.answer())[0] == 200
+
+
+async def test_requests_without_events_do_not_shut_the_door(house: House) -> None:
+    for _ in range(3):
+        (await house.caller()).send(b"GET /openapi.json HTTP/1.1\r\nHost: here\r\n\r\n")
+    await house.application.until_under_way(3)
+    fourth = await house.caller()
+    fourth.send(EVENTS)
+    await house.application.until_under_way(4)
+    house.application.open.set()
+    assert (await fourth.answer())[0] == 200
+
+
+async def test_what_has_been_answered_or_given_up_makes_room(house: House) -> None:
+    first, second = await house.fill()
+    house.application.open.set()
+    assert (await first.answer())[0] == 200
+    second.close()
+    house.application.open.clear()
+    for _ in range(2):
+        (await house.caller()).send(EVENTS)
+    await house.application.until_under_way(2)
+
+
+async def test_a_large_answer_arrives_whole_before_a_refusal_behind_it(house: House) -> None:
+    await house.fill()
     third = await house.caller()
-    third.send(EVENTS + b"GET /healthz HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\nme")
-    assert (await third.answer())[0] == 429
+    third.send(b"GET /large HTTP/1.1\r\nHost: here\r\n\r\n")
     await house.application.until_under_way(3)
     house.application.open.set()
-    assert (await third.answer())[::2] == (200, b"me")
-    assert (await first.answer())[0] == 200
+    await asyncio.sleep(0.1)
+    house.application.open.clear()
+    await house.fill()
+    third.send(EVENTS)
+    await asyncio.sleep(0.8)
+    assert len((await third.answer())[2]) == len(LARGE)
+    assert (await third.answer())[0] in {200, 429}
 
 
-async def test_whoever_sends_again_at_once_is_refused_twice_a_second_at_most(house: House) -> None:
+async def test_an_upgrade_is_left_to_the_application(house: House) -> None:
+    await house.fill()
+    third = await house.caller()
+    third.send(EVENTS.replace(b"Host: here", b"Host: here\r\nConnection: Upgrade\r\nUpgrade: other"))
+    await house.application.until_under_way(3)
+    house.application.open.set()
+    assert (await third.answer())[0] == 200
+
+
+@pytest.mark.parametrize("head", [b"Expect: 100-continue\r\n", b"Connection: close\r\n"])
+async def test_nothing_is_done_behind_the_last_answer(house: House, head: bytes) -> None:
+    await house.fill()
+    third = await house.caller()
+    third.send(
+        EVENTS.replace(b"Host: here\r\n", b"Host: here\r\n" + head)
+        + b"DELETE /v1/x HTTP/1.1\r\nHost: here\r\n\r\n"
+    )
+    status, headers, _ = await third.answer()
+    assert (status, headers["connection"]) == (429, "close")
+    assert await third.ends()
+    assert house.application.asked == ["/v1/events"] * 2
+
+
+async def test_whoever_reads_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
+    monkeypatch.setattr(door, "_WRITE_PATIENCE", 0.3)
+    third = await house.caller()
+    house.application.open.set()
+    third.send(b"GET /large HTTP/1.1\r\nHost: here\r\n\r\n")
+    await asyncio.sleep(1)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await third.answer()
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+async def test_whoever_sends_again_at_once_is_refused_twice_a_second_at_most(
+    house: House, version: bytes
+) -> None:
     await house.fill()
     third = await house.caller()
     begun = asyncio.get_running_loop().time()
     for _ in range(3):
-        third.send(EVENTS)
+        third.send(EVENTS.replace(b"HTTP/1.1", version + b"\r\nConnection: keep-alive"))
         assert (await third.answer())[0] == 429
+        if version == b"HTTP/1.0":
+            assert await third.ends()
+            third = await house.caller()
     assert asyncio.get_running_loop().time() - begun >= 1.4
 
 
@@ -240,7 +323,10 @@ async def test_a_refused_connection_on_which_nothing_more_comes_is_closed(sent: 
         assert await third.ends()
 
 
-async def test_whoever_reads_no_answers_is_not_answered_for_ever(house: House) -> None:
+async def test_whoever_reads_no_answers_is_not_answered_for_ever(
+    monkeypatch: pytest.MonkeyPatch, house: House
+) -> None:
+    monkeypatch.setattr(door, "_WRITE_PATIENCE", 0.3)
     await house.fill()
     third = await house.caller()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Request
 
 from occupancy.database import Database
-from occupancy.errors import Busy, DatabaseUnavailable, SchemaMismatch
+from occupancy.errors import Busy, DatabaseUnavailable, OccupancyError, SchemaMismatch
 from occupancy.ingest.intake import Intake
 from occupancy.reading.database import ReadDatabase
 
@@ -31,15 +33,20 @@ async def readyz(request: Request) -> dict[str, str]:
     database: Database = request.app.state.database
     reads: ReadDatabase = request.app.state.reads
     try:
-        await database.require_schema(_PATIENCE)
+        async with asyncio.timeout(_PATIENCE):
+            await database.require_schema(_PATIENCE)
     except SchemaMismatch:
         raise
-    except (DatabaseUnavailable, Busy) as fault:
-        left = await _goes_on(request.app.state.intake, reads)
-        if not left:
-            raise
-        return {"status": "degraded", "detail": fault.detail, **left}
-    return {"status": "ok", **reads.state()}
+    except TimeoutError:
+        fault: OccupancyError = Busy("the database did not answer in time")
+    except (DatabaseUnavailable, Busy) as error:
+        fault = error
+    else:
+        return {"status": "ok", **reads.state()}
+    left = await _goes_on(request.app.state.intake, reads)
+    if not left:
+        raise fault
+    return {"status": "degraded", "detail": fault.detail, **left}
 
 
 async def _goes_on(intake: Intake, reads: ReadDatabase) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Generic, Self, TypeVar
 
-from occupancy.errors import Busy, Overloaded
+from occupancy.errors import Busy, OccupancyError, Overloaded
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -169,7 +169,9 @@ class GroupCommit(Generic[Item, Result]):
             results = await self._write([waiting.item for waiting in group])
         except Exception as error:
             if len(group) > 1 and self._blames(error):
-                _log.warning("a group of %s is split: %s", len(group), error)
+                # what is known is said to its caller
+                level = logging.DEBUG if isinstance(error, OccupancyError) else logging.WARNING
+                _log.log(level, "a group of %s is split: %s", len(group), error)
                 middle = len(group) // 2
                 await self._write_group(group[:middle])
                 await self._write_group(group[middle:])
