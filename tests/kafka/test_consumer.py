@@ -410,6 +410,33 @@ async def test_a_topic_that_was_made_anew_and_is_longer_by_now_ends_the_worker(
     assert await crossings(connection) == list(range(10))
 
 
+async def test_a_topic_that_was_made_anew_is_read_from_its_start_once_the_loss_is_accepted(
+    broker: Broker,
+    topic: str,
+    database_url: str,
+    connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def ends(*_arguments: Any) -> tuple[int, int]:
+        # which tansu does not answer
+        return 0, 30
+
+    monkeypatch.setattr(consumer_module.Worker, "_ends", ends)
+    settings = kafka_settings(broker.address, topic)
+    broker.send(topic, records(0, 10))
+    await consumed(database_url, connection, settings, 10)
+    broker.delete_topic(topic)
+    broker.create_topic(topic, PARTITIONS)
+    broker.send(topic, records(100, 130))
+    async with consuming(database_url, settings, accept_loss=True) as running:
+
+        async def past_the_end() -> bool:
+            return 129 in await crossings(connection)
+
+        await running.until(past_the_end)
+    assert await crossings(connection) == [*range(10), *range(100, 130)]
+
+
 async def test_a_topic_that_is_made_anew_under_a_worker_is_seen(
     broker: Broker,
     topic: str,

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -396,6 +397,92 @@ async def test_what_is_on_its_way_is_not_noted_as_of_a_new_topic(
     assert await worker._pipeline.drained(1)
     assert written_under == ["old"]
     running.cancel()
+
+
+class _MadeAnew:
+    """A topic of two partitions that was made anew, and is longer by now than what was stored; also its offsets."""
+
+    def __init__(self) -> None:
+        self.stored = {partition: Position(1000, 1, None, "old") for partition in (0, 1)}
+        self._next = {0: 1000, 1: 1000}
+
+    async def consume(self, _most: int, _seconds: float) -> list[Message]:
+        found = [message(partition, offset) for partition, offset in self._next.items()]
+        self._next = {partition: offset + 1 for partition, offset in self._next.items()}
+        return found
+
+    async def seek(self, place: TopicPartition) -> None:
+        self._next[place.partition] = place.offset
+
+    async def get_watermark_offsets(self, _partition: TopicPartition, **_how: Any) -> tuple[int, int]:
+        return 0, 2000
+
+    async def topic_id(self, *_arguments: Any) -> str:
+        return "new"
+
+    async def stored_now(self, partitions: list[int]) -> dict[int, Position]:
+        return {partition: self.stored[partition] for partition in partitions}
+
+    async def advance(self, spans: dict[int, Span]) -> None:
+        if fenced := [p for p, span in spans.items() if self.stored[p].epoch != span.epoch]:
+            raise Fenced(fenced)
+        for partition, span in spans.items():
+            self.stored[partition] = Position(span.next_offset, span.epoch, None, "new")
+
+
+def worker_on(topic: _MadeAnew, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    worker = idle_worker()
+    worker._consumer = topic
+    worker._offsets = Offsets("cluster", "group", "topic", "", "old")
+    monkeypatch.setattr("occupancy.kafka.consumer.topic_id", topic.topic_id)
+    monkeypatch.setattr(worker, "_stored", topic.stored_now)
+    monkeypatch.setattr(worker, "_advanced", topic.advance)
+    return worker
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+async def test_of_a_topic_made_anew_nothing_is_left_out_once_the_loss_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, taken_over: bool
+) -> None:
+    topic = _MadeAnew()
+    worker = worker_on(topic, monkeypatch)
+    worker._accept_loss = True
+    worker._assignment.hold(topic.stored)
+    if taken_over:
+        topic.stored[1] = Position(1000, 2, None, "old")
+    written: list[Batch] = []
+
+    class Writer:
+        def read(self, batch: Batch) -> Batch:
+            written.append(batch)
+            return batch
+
+    worker._writer = Writer()  # type: ignore[assignment]
+    worker._pipeline = Pipeline(lambda _batch: asyncio.sleep(0))
+    running = asyncio.create_task(worker._pipeline.run())
+    while len(written) < 3:
+        await worker._turn()
+    running.cancel()
+    ours = [0] if taken_over else [0, 1]
+    assert [places(batch) for batch in written] == [
+        [(partition, offset) for partition in ours] for offset in range(3)
+    ]
+
+
+async def test_which_topic_it_is_is_asked_when_a_partition_is_taken_over_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topic = _MadeAnew()
+    worker = worker_on(topic, monkeypatch)
+
+    async def claimed(partitions: list[int]) -> dict[int, Position]:
+        return await topic.stored_now(partitions)
+
+    monkeypatch.setattr(worker, "_claimed", claimed)
+    worker._assigned, worker._reclaim_at = {0}, {0: 0.0}
+    worker._identified_at = time.monotonic()
+    with pytest.raises(MessagesLost, match="partition 0 of topic: the topic was made anew"):
+        await worker._turn()
 
 
 async def test_what_came_during_a_rebalance_is_thrown_away_and_fetched_again() -> None:

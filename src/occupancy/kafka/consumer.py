@@ -245,7 +245,9 @@ class Worker:
         if not await self._pipeline.room(_STALL_SECONDS):
             await self._sit_out()
         await self._mend()
-        await self._identify()
+        if await self._identify():
+            # What is fetched now is not from there yet.
+            return
         await self._measure()
         if self._stopping.is_set():
             return
@@ -311,6 +313,7 @@ class Worker:
         for partition in gone:
             self._reclaim_at[partition] = time.monotonic() + _RECLAIM_SECONDS
             self._forget_lag(partition)
+        self._doubt_topic()
         self._rewind_due = True
 
     async def _reclaim(self) -> None:
@@ -323,6 +326,7 @@ class Worker:
             self._assignment.hold(await self._patiently(lambda: self._claimed(due)))
             for partition in due:
                 del self._reclaim_at[partition]
+            self._doubt_topic()
             self._rewind_due = True
 
     # --- positions ---
@@ -380,8 +384,7 @@ class Worker:
             for number in numbers:
                 self._reclaim_at.pop(number, None)
             self._assignment.hold(positions)
-            # before any message is taken
-            self._identified_at = -_IDENTITY_SECONDS
+            self._doubt_topic()
             places = [self._place(number, self._assignment.held[number]) for number in positions]
             await (consumer.incremental_assign(places) if self._cooperative else consumer.assign(places))
         except Exception as error:
@@ -433,7 +436,7 @@ class Worker:
         _log.warning("Kafka, partition %s of %s: %s", partition, self._topic, error.str())
         if error.code() in _TOPIC_GONE:
             # What came with it may be of another topic already.
-            self._identified_at = -_IDENTITY_SECONDS
+            self._doubt_topic()
             self._rewind_due = True
 
     def _refuse(self, error: KafkaError) -> None:
@@ -456,14 +459,21 @@ class Worker:
         self._require_accepted(losses)
         await self._go_on_without(losses)
 
-    async def _identify(self) -> None:
-        """Look whether this is still the topic whose offsets are stored: a new one counts from 0 again."""
+    def _doubt_topic(self) -> None:
+        """Have it asked before any message is taken: offsets from the database may be of another topic."""
+        self._identified_at = -_IDENTITY_SECONDS
+
+    async def _identify(self) -> bool:
+        """Look whether this is still the topic whose offsets are stored: a new one counts from 0 again.
+
+        Returns whether offsets were moved because it is not.
+        """
         if time.monotonic() - self._identified_at < _IDENTITY_SECONDS or not self._assignment.held:
-            return
+            return False
         self._identified_at = time.monotonic()
         found = await topic_id(asking_properties(self._settings), self._topic)
         if found is None:
-            return
+            return False
         held = self._assignment.held
         losses = {
             partition: f"partition {partition} of {self._topic}: the topic was made anew since offset {holding.taken} "
@@ -480,6 +490,7 @@ class Worker:
             holding.topic_id = found
         if losses:
             await self._go_on_without(losses)
+        return bool(losses)
 
     def _require_accepted(self, losses: dict[int, str]) -> None:
         if not self._accept_loss:
