@@ -534,6 +534,33 @@ def test_properties_that_cannot_be_are_refused_by_name(properties: str) -> None:
     assert caught.value.__cause__ is None
 
 
+async def test_a_file_that_goes_away_does_not_end_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "kafka.json"
+    file.write_text('{"sasl.username": "from the file"}')
+    asked: list[dict[str, Any]] = []
+
+    class Consumer:
+        def __init__(self, *_arguments: Any, **_more: Any) -> None: ...
+
+        async def close(self) -> None: ...
+
+    async def run(worker: Worker) -> None:
+        file.unlink()
+        worker._assignment.hold({0: Position(10, 1)})
+        await worker._identify()
+
+    async def topic_id(properties: dict[str, Any], _topic: str) -> None:
+        asked.append(properties)
+
+    monkeypatch.setattr("occupancy.kafka.consumer.AIOConsumer", Consumer)
+    monkeypatch.setattr("occupancy.kafka.consumer.topic_id", topic_id)
+    monkeypatch.setattr(Worker, "_run", run)
+    await Worker(settings(kafka_properties_file=file), None).run()  # type: ignore[arg-type]
+    assert [properties["sasl.username"] for properties in asked] == ["from the file"]
+
+
 def test_without_brokers_there_is_an_error_that_names_the_setting() -> None:
     with pytest.raises(InvalidInput, match="OCCUPANCY_KAFKA_BOOTSTRAP_SERVERS"):
         consumer_properties(Settings())

@@ -136,6 +136,7 @@ class Worker:
         self._measured_at = 0.0
         self._identified_at = -_IDENTITY_SECONDS
         self._consumer: Any = None
+        self._asking: dict[str, Any] = {}
         self._cooperative = True
 
     def stop(self) -> None:
@@ -154,6 +155,8 @@ class Worker:
         time, and what else no further try mends. The offsets in the database are right whatever happens.
         """
         properties = consumer_properties(self._settings)
+        # Not each time: a file that goes away later must not end a worker.
+        self._asking = asking_properties(self._settings)
         self._cooperative = is_cooperative(properties)
         executor = ThreadPoolExecutor(4, thread_name_prefix="kafka")
         try:
@@ -471,7 +474,7 @@ class Worker:
         if time.monotonic() - self._identified_at < _IDENTITY_SECONDS or not self._assignment.held:
             return False
         self._identified_at = time.monotonic()
-        found = await topic_id(asking_properties(self._settings), self._topic)
+        found = await topic_id(self._asking, self._topic)
         if found is None:
             return False
         held = self._assignment.held
