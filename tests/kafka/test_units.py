@@ -331,7 +331,12 @@ async def test_a_last_batch_that_is_not_stored_in_time_is_an_error(monkeypatch: 
 
 @pytest.mark.parametrize(
     ("error", "raised"),
-    [(DatabaseUnavailable("gone"), False), (BrokerUnavailable("away"), False), (MessagesLost("lost"), True)],
+    [
+        (DatabaseUnavailable("gone"), False),
+        (BrokerUnavailable("away"), False),
+        (NotStored("not yet"), False),
+        (MessagesLost("lost"), True),
+    ],
 )
 async def test_waiting_for_what_is_away_is_no_error_once_the_worker_is_stopped(
     monkeypatch: pytest.MonkeyPatch, error: Exception, raised: bool
@@ -348,6 +353,21 @@ async def test_waiting_for_what_is_away_is_no_error_once_the_worker_is_stopped(
             await worker._turns()
     else:
         await worker._turns()
+
+
+async def test_a_worker_that_goes_on_past_a_loss_can_be_stopped_while_the_database_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("occupancy.kafka.consumer._STALL_SECONDS", 0.05)
+    worker = idle_worker()
+    # what nobody writes
+    worker._pipeline.put(None)  # type: ignore[arg-type]
+    waiting = asyncio.create_task(worker._settled())
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    worker.stop()
+    with pytest.raises(NotStored):
+        await asyncio.wait_for(waiting, 5)
 
 
 async def test_who_is_fenced_while_it_begins_at_the_end_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:

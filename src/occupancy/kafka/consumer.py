@@ -222,7 +222,7 @@ class Worker:
             try:
                 await self._turn()
             except Exception as error:
-                if not (self._stopping.is_set() and _may_pass(error)):
+                if not (self._stopping.is_set() and (_may_pass(error) or isinstance(error, NotStored))):
                     raise
                 _log.warning("stopped while it waited: %s", error)
 
@@ -518,9 +518,11 @@ class Worker:
         await self._recover()
 
     async def _settled(self) -> None:
-        """Wait until all that was taken is stored, or given up."""
+        """Wait until all that was taken is stored, or given up. Raises NotStored once told to stop."""
         while not await self._pipeline.drained(_STALL_SECONDS):
             self._turned_at = time.monotonic()
+            if self._stopping.is_set():
+                raise NotStored("what was taken is not stored yet")
 
     async def _ends(self, partition: int) -> tuple[int, int]:
         """The first offset that the brokers have, and the one after the last."""
