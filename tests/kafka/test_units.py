@@ -22,11 +22,13 @@ from occupancy.faults import is_of_the_data, is_transient
 from occupancy.kafka.assignment import Assignment
 from occupancy.kafka.batch import Batch, Span
 from occupancy.kafka.consumer import NotStored, Worker
+from occupancy.kafka.dead_letters import DeadLetters
 from occupancy.kafka.offsets import Fenced, Offsets, Position
 from occupancy.kafka.pipeline import Pipeline
 from occupancy.kafka.properties import consumer_properties, producer_properties
 from occupancy.kafka.reading import GIVEN_BEFORE, read
 from occupancy.parse import Clock, Rejected
+from occupancy.schema import sql_directory
 from occupancy.settings import Settings
 
 CLOCK = Clock(datetime.now(UTC), timedelta(minutes=5), datetime(2015, 1, 1, tzinfo=UTC))
@@ -152,16 +154,45 @@ def test_a_code_that_nobody_gives_is_kept_as_one_code_only(code: bytes) -> None:
     assert len(rejected.detail) < 1200
 
 
-def test_every_code_that_is_given_before_the_topic_is_known() -> None:
+def test_every_code_that_is_given_before_the_topic_or_by_a_worker_is_known() -> None:
     source = Path(occupancy.__file__).parent
-    files = [*source.glob("parse/*.py"), *source.glob("mqtt/*.py")]
+    files = [*source.glob("parse/*.py"), *source.glob("mqtt/*.py"), *source.glob("kafka/*.py")]
     given = {
         code
         for file in files
         for code in re.findall(r'(?:Unusable|Rejected|_kept)\((?:[\w.]+, )*\s*"([a-z_]+)"', file.read_text())
     }
+    given |= set(
+        re.findall(
+            r"(?:THEN|ELSE) '([a-z_]+)'", (sql_directory() / "functions/ingest_crossings.sql").read_text()
+        )
+    )
+    # of which nothing is kept aside
+    given.remove("duplicate")
     assert {"invalid_seq", "wrong_topic", "invalid_json", "message_too_large"} <= given
+    assert {"empty_message", "unstorable", "unknown_dpu", "conflict"} <= given
     assert given <= GIVEN_BEFORE
+
+
+@pytest.mark.parametrize("code", ["unknown_dpu", "conflict", "past_retention", "empty_message", "unstorable"])
+def test_a_dead_letter_that_is_copied_back_keeps_its_reason(code: str) -> None:
+    sent = message(0, 7, b'{"dpu_id": "nobody"}', headers=[("trace", b"1")])
+    (rejected,) = read([_copied_back(sent, Rejected(0, code, "why", None))], CLOCK, 100).rejected
+    assert (rejected.code, rejected.detail, rejected.payload) == (code, "why", {"dpu_id": "nobody"})
+
+
+def _copied_back(sent: Message, rejected: Rejected) -> Message:
+    copies = []
+
+    class Producer:
+        def produce(
+            self, _topic: str, value: bytes, key: bytes | None, *, headers: Any, **_more: Any
+        ) -> None:
+            copies.append(message(1, 0, value, key=key, headers=headers))
+
+    DeadLetters(Producer(), "dead").put([sent], [rejected])  # type: ignore[arg-type]
+    (copy,) = copies
+    return copy
 
 
 def test_the_reason_that_was_given_is_kept_however_large_the_message_is() -> None:

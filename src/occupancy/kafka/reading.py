@@ -15,9 +15,12 @@ from occupancy.parse.documents import document_of
 # another time.
 CODE_HEADER = "occupancy-rejected"
 DETAIL_HEADER = "occupancy-detail"
-# The codes that are given before an event comes into the topic. Anybody who may write to it can send any text.
+# The codes that are given before an event comes into the topic; and those that workers give, for a dead letter that is
+# copied back. Anybody who may write to the topic can send any text.
 GIVEN_BEFORE = frozenset(
     {
+        "conflict",
+        "empty_message",
         "future_time",
         "invalid_cloudevent",
         "invalid_direction",
@@ -28,7 +31,9 @@ GIVEN_BEFORE = frozenset(
         "invalid_timestamp",
         "message_too_large",
         "missing_field",
+        "past_retention",
         "past_time",
+        "unknown_dpu",
         "unstorable",
         "wrong_topic",
     }
