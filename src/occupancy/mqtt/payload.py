@@ -12,7 +12,8 @@ from occupancy.mqtt.message import Message
 from occupancy.mqtt.topic import Topic
 from occupancy.parse import Clock, Events, Parsed, Rejected, documents, parse_events, shown
 
-# Of a message that is no event, so many bytes or characters are kept: in base64 too, they go through Kafka uncut.
+# Of a message that is no event, so many bytes or characters are kept. In base64 they go through Kafka uncut. Text that
+# JSON writes with more characters, such as what is not ASCII, may be cut there once more.
 _MOST_KEPT = 32 * 1024
 
 
