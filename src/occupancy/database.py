@@ -46,11 +46,12 @@ _NEXT_TRY = 2.0
 
 @dataclass(frozen=True, slots=True)
 class RefreshState:
-    """How far the aggregates are behind: ages in seconds (infinite before the first refresh), marks as a number."""
+    """How far the aggregates are behind: ages in seconds (infinite before the first refresh), the others as numbers."""
 
     horizon_age: float
     refresh_age: float
     stale_marks: int
+    held_events: int
 
 
 @dataclass(slots=True)
@@ -173,12 +174,13 @@ class Database:
                 """
                 SELECT extract(epoch FROM clock_timestamp() - horizon.read_before)::float8 AS horizon_age,
                   extract(epoch FROM clock_timestamp() - refresher.refreshed_at)::float8 AS refresh_age,
-                  (SELECT count(*) FROM occupancy.stale) AS stale_marks
+                  (SELECT count(*) FROM occupancy.stale) AS stale_marks,
+                  (SELECT count(*) FROM occupancy.held_crossing) AS held_events
                 FROM occupancy.horizon CROSS JOIN occupancy.refresher
                 """
             )
         assert row is not None  # noqa: S101 -- both tables have one row
-        return RefreshState(row["horizon_age"], row["refresh_age"], row["stale_marks"])
+        return RefreshState(row["horizon_age"], row["refresh_age"], row["stale_marks"], row["held_events"])
 
     async def step(self, function: str, holder: UUID, *arguments: Any) -> Any:
         """Run one step of a refresh, a SQL function of that name, in a transaction of its own; no time limit."""

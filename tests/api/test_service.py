@@ -53,6 +53,17 @@ async def test_metrics_count_events_by_outcome(client: httpx.AsyncClient) -> Non
     assert "occupancy_stale_marks 0.0" in after
 
 
+async def test_metrics_say_how_many_events_are_held(
+    client: httpx.AsyncClient, connection: asyncpg.Connection
+) -> None:
+    assert "occupancy_held_events 0.0" in (await client.get("/metrics")).text
+    await connection.execute(
+        "INSERT INTO occupancy.held_crossing (organization, dpu_id, time, direction, seq) "
+        "SELECT 1, '283', now(), 1, seq FROM generate_series(1, 3) AS seq"
+    )
+    assert "occupancy_held_events 3.0" in (await client.get("/metrics")).text
+
+
 async def test_an_unknown_path_and_method_are_problems(client: httpx.AsyncClient) -> None:
     for answer, status in ((await client.get("/v1/nothing"), 404), (await client.patch("/v1/spaces"), 405)):
         assert answer.status_code == status

@@ -32,6 +32,11 @@ _horizon_age = Gauge(
 _stale_marks = Gauge(
     "occupancy_stale_marks", "Ranges of spaces that wait for repair.", multiprocess_mode="mostrecent"
 )
+_held_events = Gauge(
+    "occupancy_held_events",
+    "Events of Kafka and MQTT that wait until their chunk is compressed.",
+    multiprocess_mode="mostrecent",
+)
 _refresh_age = Gauge(
     "occupancy_refresh_age_seconds",
     "Time since a refresh last ran to its end.",
@@ -67,6 +72,7 @@ async def metrics(request: Request) -> Response:
     state = await database.refresh_state()
     _horizon_age.set(state.horizon_age)
     _stale_marks.set(state.stale_marks)
+    _held_events.set(state.held_events)
     _refresh_age.set(state.refresh_age)
     replication = request.app.state.reads.replication
     if replication is not None:
