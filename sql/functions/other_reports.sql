@@ -15,11 +15,19 @@ AS $$
     SELECT broken.missing AS events, broken.after_time AS since, broken.before_time AS until
     FROM occupancy.seq_breaks(other_reports.dpu, from_time, to_time) AS broken
     WHERE broken.kind = 'pending'
+  ), held AS MATERIALIZED (
+    SELECT crossing.time
+    FROM occupancy.dpu
+    JOIN occupancy.held_crossing AS crossing
+      ON crossing.organization = dpu.organization AND crossing.dpu_id = dpu.dpu_id
+    WHERE dpu.id = other_reports.dpu
   )
   SELECT report.said_from, report.said_to, report.events, counted.events,
     CASE
-      WHEN report.events <= counted.events THEN report.events = counted.events
       -- as in reconciliation
+      WHEN report.events < counted.events THEN false
+      WHEN EXISTS (SELECT FROM held WHERE held.time >= report.said_from AND held.time < report.said_to) THEN NULL
+      WHEN report.events = counted.events THEN true
       WHEN report.said_to <= now() - INTERVAL '15 minutes' AND NOT EXISTS (
         SELECT FROM waiting
         WHERE waiting.since < report.said_to AND waiting.until > report.said_from

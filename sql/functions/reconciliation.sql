@@ -40,6 +40,13 @@ AS $$
       dpu.organization, dpu.dpu_id, from_time - INTERVAL '24 hours') AS aside
     WHERE dpu.id = reconciliation.dpu AND aside.at >= from_time AND aside.at < to_time
     GROUP BY GROUPING SETS ((public.time_bucket(INTERVAL '1 hour', aside.at)), ())
+  ), held AS (
+    SELECT public.time_bucket(INTERVAL '1 hour', waiting.time) AS hour, count(*) AS events
+    FROM occupancy.dpu
+    JOIN occupancy.held_crossing AS waiting
+      ON waiting.organization = dpu.organization AND waiting.dpu_id = dpu.dpu_id
+    WHERE dpu.id = reconciliation.dpu AND waiting.time >= from_time AND waiting.time < to_time
+    GROUP BY GROUPING SETS ((public.time_bucket(INTERVAL '1 hour', waiting.time)), ())
   ), known AS MATERIALIZED (
     SELECT min(number.at) AS since, max(number.at) AS until
     FROM occupancy.seq_numbers(reconciliation.dpu, from_time, to_time) AS number
@@ -80,7 +87,7 @@ AS $$
       coalesce(event.stored, 0) AS stored, coalesce(event.towards, 0) AS towards, coalesce(event.away, 0) AS away,
       CASE WHEN span.hour IS NOT NULL OR said.hours * INTERVAL '1 hour' = span.until - span.start THEN said.events END
         AS reported,
-      event.lowest, event.highest, coalesce(refused.events, 0) AS rejected,
+      event.lowest, event.highest, coalesce(refused.events, 0) AS rejected, coalesce(held.events > 0, false) AS is_held,
       -- numbers that make no sense may add up to more than a bigint holds
       least(coalesce(gap.within, 0), 9223372036854775807)::bigint AS within,
       least(coalesce(gap.across, 0), 9223372036854775807)::bigint AS across,
@@ -94,6 +101,7 @@ AS $$
     LEFT JOIN event ON event.hour IS NOT DISTINCT FROM span.hour
     LEFT JOIN said ON said.hour IS NOT DISTINCT FROM span.hour
     LEFT JOIN refused ON refused.hour IS NOT DISTINCT FROM span.hour
+    LEFT JOIN held ON held.hour IS NOT DISTINCT FROM span.hour
     LEFT JOIN gap ON gap.hour IS NOT DISTINCT FROM span.hour
   ), judged AS (
     SELECT compared.*,
@@ -111,7 +119,10 @@ AS $$
   ), decided AS (
     SELECT judged.*,
       CASE
-        WHEN judged.reported <= judged.stored THEN judged.reported = judged.stored
+        WHEN judged.reported < judged.stored THEN false
+        -- What has come, and waits for its chunk, is not lost.
+        WHEN judged.is_held THEN NULL
+        WHEN judged.reported = judged.stored THEN true
         WHEN judged.reported IS NOT NULL THEN
           -- What still waits in the device, or is on its way, is not lost.
           CASE WHEN judged.missing > coalesce(judged.pending, 0) AND judged.until <= lately.since THEN false END
@@ -149,4 +160,4 @@ COMMENT ON FUNCTION occupancy.reconciliation(integer, timestamptz, timestamptz) 
   'hours; a last row without an hour is the range as a whole. missing is null where neither a report nor the numbers '
   '(seq) tell, stored where single crossings were dropped by age. pending: so many of the missing ones may be behind the '
   'last stored event, by the heartbeat. matches is null where there is nothing to compare with, and where what is missing '
-  'may still come: it is pending, or not 15 minutes old.';
+  'may still come: it is pending, or not 15 minutes old, or waits in held_crossing.';

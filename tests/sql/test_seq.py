@@ -346,6 +346,50 @@ async def test_reports_of_other_ranges_wait_for_what_may_still_come(connection: 
     assert {row["reported"]: row["matches"] for row in rows} == {7: None, 8: False, 1: None, 5: False}
 
 
+async def test_what_is_held_is_not_called_lost(connection: asyncpg.Connection) -> None:
+    # 2 is held, 5 is lost
+    events = [Event(at(minute), seq) for minute, seq in ((1, 1), (3, 3), (61, 4), (63, 6))]
+    spans = [(0, 1), (1, 1), (0, 0.5), (1, 0.5)]
+    reports = [Report(START + first * HOUR, START + (first + hours) * HOUR, 3) for first, hours in spans]
+    dpu = await _fill(connection, events, reports, None)
+    await connection.executemany(
+        "INSERT INTO occupancy.held_crossing (organization, dpu_id, time, direction, seq) "
+        "VALUES (1, $1, $2, 1, 2)",
+        [("numbered", at(2)), ("another", at(62)), ("numbered", END)],
+    )
+
+    async def judged() -> list[bool | None]:
+        *hours, total = await _hours(connection, dpu)
+        return [hours[0].matches, hours[1].matches, total.matches]
+
+    async def others() -> list[bool | None]:
+        rows = await connection.fetch(
+            "SELECT matches FROM occupancy.other_reports($1, $2, $3, 9) ORDER BY said_from", dpu, START, END
+        )
+        return [row["matches"] for row in rows]
+
+    async def say(events: int) -> None:
+        await connection.execute("UPDATE occupancy.sent_report SET events = $1 WHERE dpu = $2", events, dpu)
+
+    assert await judged() == [None, False, False]
+    assert await others() == [None, False]
+    # what is held may be one too many
+    await say(2)
+    assert await judged() == [None, True, None]
+    assert await others() == [None, True]
+    # more than it says is an error at once
+    await say(1)
+    assert await judged() == [False, False, False]
+    assert await others() == [False, False]
+    # by the numbers
+    await connection.execute("DELETE FROM occupancy.sent_report WHERE dpu = $1", dpu)
+    assert await judged() == [None, False, False]
+    await connection.execute("UPDATE occupancy.crossing SET seq = 5 WHERE dpu = $1 AND seq = 6", dpu)
+    assert await judged() == [None, None, None]
+    await connection.execute("DELETE FROM occupancy.held_crossing")
+    assert await judged() == [False, None, False]
+
+
 async def test_what_is_young_is_not_called_lost(connection: asyncpg.Connection) -> None:
     """Of the hour that has not ended, and of a gap that an event on its way may fill."""
     now = await connection.fetchval("SELECT now()")

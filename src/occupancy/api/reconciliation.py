@@ -65,7 +65,7 @@ class TallyAnswer(BaseModel):
     )
     matches: bool | None = Field(
         description="Whether all that was sent is stored, and nothing else; null: there is nothing to compare with, or "
-        "what is missing may still come (pending, or not 15 minutes old)."
+        "what is missing may still come (pending, not 15 minutes old, or held until its chunk is compressed)."
     )
 
 
