@@ -13,9 +13,17 @@ DECLARE
   late_dpus integer[];
   late_times timestamptz[];
   copies bigint;
+  held tstzmultirange;
   first_time timestamptz;
   last_time timestamptz;
-  held tstzmultirange;
+  left_times tstzmultirange;
+  spans tstzrange[];
+  span tstzrange;
+  span_start timestamptz;
+  span_end timestamptz;
+  seen record;
+  -- by the place of the event
+  stored_directions smallint[];
 BEGIN
   PERFORM occupancy.lock_for_writing();
   held := occupancy.enter_chunks(times);
@@ -69,21 +77,31 @@ BEGIN
   IF left_over IS NULL THEN
     RETURN;
   END IF;
-  -- as variables: other chunks are not opened, while a subquery would be asked again for each event and chunk
-  SELECT min(t), max(t) INTO first_time, last_time FROM unnest(times) AS t;
-  -- A plan for all times takes a lock on every chunk, and would wait where one is being emptied into its columns.
+  -- What is stored in their places is looked for chunk by chunk: a plan takes a lock on every chunk between its first and
+  -- its last time, and would wait for one that was not entered (enter_chunks) because none of these events is in it.
+  SELECT min(given.time), max(given.time), range_agg(tstzrange(given.time, given.time, '[]'))
+  INTO first_time, last_time, left_times
+  FROM (SELECT times[place] AS time FROM unnest(left_over) AS place) AS given
+  WHERE given.time >= kept_since;
+  -- Nearly always; then no chunk has to be looked up, because none between them is being compressed.
+  IF first_time = last_time OR first_time >= occupancy.settled_before() THEN
+    spans := ARRAY[tstzrange(first_time, last_time + INTERVAL '1 microsecond')];
+  ELSE
+    spans := ARRAY(
+      SELECT tstzrange(chunks.range_start, chunks.range_end)
+      FROM timescaledb_information.chunks
+      WHERE chunks.hypertable_schema = 'occupancy' AND chunks.hypertable_name = 'crossing'
+        AND left_times && tstzrange(chunks.range_start, chunks.range_end)
+    );
+  END IF;
+  -- A plan that is made once is for all times.
   PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);
-  RETURN QUERY
-    WITH judged AS (
-      SELECT left_event.index, dpu.dpu_id, crossing.direction AS stored_direction,
-        CASE
-          -- also where the DPU was registered between these two statements
-          WHEN dpu.id IS NULL THEN 'unknown_dpu'
-          WHEN times[left_event.index] < kept_since THEN 'past_retention'
-          WHEN crossing.dpu IS NULL THEN 'unknown_dpu'
-          WHEN crossing.direction = directions[left_event.index] THEN 'duplicate'
-          ELSE 'conflict'
-        END AS code
+  FOREACH span IN ARRAY spans LOOP
+    -- as variables: other chunks are not opened, while a subquery would be asked again for each event and chunk
+    span_start := lower(span);
+    span_end := upper(span);
+    FOR seen IN
+      SELECT left_event.index, crossing.direction
       FROM unnest(left_over) AS left_event (index)
       LEFT JOIN occupancy.dpu
         ON dpu.organization = ingest_crossings.organization AND dpu.dpu_id = dpu_ids[left_event.index]
@@ -91,7 +109,28 @@ BEGIN
         ON crossing.dpu = dpu.id
         AND crossing.time = times[left_event.index]
         AND crossing.seq = seqs[left_event.index]
-        AND crossing.time BETWEEN first_time AND last_time
+        AND crossing.time >= span_start AND crossing.time < span_end
+      WHERE times[left_event.index] >= span_start AND times[left_event.index] < span_end
+    LOOP
+      stored_directions[seen.index] := seen.direction;
+    END LOOP;
+  END LOOP;
+  PERFORM set_config('plan_cache_mode', 'auto', true);
+
+  RETURN QUERY
+    WITH judged AS (
+      SELECT left_event.index, dpu.dpu_id, stored_directions[left_event.index] AS stored_direction,
+        CASE
+          -- also where the DPU was registered between these two statements
+          WHEN dpu.id IS NULL THEN 'unknown_dpu'
+          WHEN times[left_event.index] < kept_since THEN 'past_retention'
+          WHEN stored_directions[left_event.index] IS NULL THEN 'unknown_dpu'
+          WHEN stored_directions[left_event.index] = directions[left_event.index] THEN 'duplicate'
+          ELSE 'conflict'
+        END AS code
+      FROM unnest(left_over) AS left_event (index)
+      LEFT JOIN occupancy.dpu
+        ON dpu.organization = ingest_crossings.organization AND dpu.dpu_id = dpu_ids[left_event.index]
     ), explained AS (
       SELECT judged.index, judged.code,
         CASE judged.code

@@ -36,6 +36,7 @@ START = datetime(2026, 1, 15, tzinfo=UTC)
 CHUNK = timedelta(days=7)
 MINUTE = timedelta(minutes=1)
 INGEST = "SELECT code FROM occupancy.ingest_crossings(1, $1, $2, $3, $4)"
+HOLD = "SELECT code FROM occupancy.hold_crossings(1, $1, $2, $3, $4)"
 COUNT = "SELECT net FROM occupancy.count_at($1, $2)"
 RECOUNT = "SELECT net FROM occupancy.recount_at($1, $2)"
 ROOM_A = 1
@@ -68,6 +69,32 @@ async def ingest(connection: asyncpg.Connection, times: list[datetime], seq: int
     size = len(times)
     rows = await connection.fetch(INGEST, ["283"] * size, times, [1] * size, [seq] * size)
     return [row["code"] for row in rows]
+
+
+async def hold(connection: asyncpg.Connection, count: int, at: datetime, seq: int = 7) -> None:
+    """As if entries into room A, one a minute, had come while their chunk was compressed."""
+    await connection.execute(
+        "INSERT INTO occupancy.held_crossing (organization, dpu_id, time, direction, seq) "
+        "SELECT 1, '283', $2::timestamptz + i * INTERVAL '1 minute', 1, $3 FROM generate_series(1, $1::integer) AS i",
+        count,
+        at,
+        seq,
+    )
+
+
+async def held(connection: asyncpg.Connection) -> int:
+    """How many events are held."""
+    count: int = await connection.fetchval("SELECT count(*) FROM occupancy.held_crossing")
+    return count
+
+
+async def store_held(connection: asyncpg.Connection) -> int:
+    """The one step of a refresh; how many events it took."""
+    holder = uuid4()
+    assert await connection.fetchval("SELECT occupancy.take_refresh($1, '0')", holder)
+    taken: int = await connection.fetchval("SELECT occupancy.store_held($1)", holder)
+    await connection.execute("SELECT occupancy.end_refresh($1, false)", holder)
+    return taken
 
 
 async def refresh(connection: asyncpg.Connection) -> None:
@@ -154,6 +181,38 @@ async def test_a_late_event_for_a_chunk_that_is_being_compressed_holds_nobody_up
     await refresh(refresher)
     at = START + timedelta(days=1)
     assert await both(watcher, at) == (7, 7)
+
+
+async def test_no_writer_waits_for_a_chunk_between_its_events(connections: list[asyncpg.Connection]) -> None:
+    keeper, late, *_ = connections
+    await late.execute("SET lock_timeout = '1s'")
+    # the very first and last instant beside the chunk between them
+    before, after = START + CHUNK - timedelta(microseconds=1), START + 2 * CHUNK
+    now = datetime.now(UTC)
+    assert await ingest(keeper, [START, before, after, now]) == []
+    between = await chunk_of(keeper, "crossing", START + CHUNK)
+    async with keeper.transaction():
+        # as at the end of its compression, or while somebody asks for that
+        await keeper.execute(f"LOCK TABLE ONLY {between} IN ACCESS EXCLUSIVE MODE")
+        # often enough for plans that are made once
+        for turn in range(1, 8):
+            new = now - turn * timedelta(seconds=1)
+            assert await ingest(late, [START, new]) == ["duplicate"]
+            assert await ingest(late, [START, before, after, new, now]) == ["duplicate"] * 5
+            for statement in (INGEST, HOLD):
+                rows = await late.fetch(
+                    statement, ["283"] * 4, [before, after, now, START], [-1, 1, -1, 1], [0] * 4
+                )
+                assert [row["code"] for row in rows] == ["conflict", "duplicate", "conflict", "duplicate"]
+            rows = await late.fetch(
+                HOLD, ["283"] * 3, [START, new, START + CHUNK + MINUTE], [1] * 3, [0, turn, 0]
+            )
+            assert [row["code"] for row in rows] == ["duplicate"]
+    assert await held(keeper) == 7
+    details = await keeper.fetch("SELECT detail FROM occupancy.rejected_event")
+    assert [row["detail"] for row in details] == [
+        'dpu_id "283" has direction 1 at this timestamp and seq, not -1'
+    ] * 2
 
 
 async def test_of_requests_that_are_written_together_only_those_for_the_chunk_are_put_off(
