@@ -7,7 +7,7 @@ with the token of a write has to include the write, one with `latest` all that w
 
 With --break the service is broken on purpose: then there must be wrong answers, or the test has no teeth.
 
-    OCCUPANCY_TEST_DATABASE_URL=postgresql://… python tests/stress/replica.py --seconds 60
+    OCCUPANCY_TEST_DATABASE_URL=postgresql://… python -m tests.stress.replica --seconds 60
 """
 
 from __future__ import annotations
