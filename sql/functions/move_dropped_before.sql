@@ -55,6 +55,9 @@ BEGIN
   PERFORM occupancy.lock_topology();
   PERFORM pg_advisory_xact_lock(occupancy.writing_lock());
   IF EXISTS (SELECT FROM occupancy.stale WHERE stale.since < boundary) OR EXISTS (
+    -- in time when they were taken, and without a mark until they are stored
+    SELECT FROM occupancy.held_crossing WHERE held_crossing.time >= kept_since AND held_crossing.time < boundary
+  ) OR EXISTS (
     -- stated meanwhile
     SELECT FROM occupancy.reset
     WHERE reset.at < boundary AND reset.at >= kept_since
@@ -76,5 +79,5 @@ $$;
 
 COMMENT ON FUNCTION occupancy.move_dropped_before() IS
   'First step of a drop: from its commit on nobody reads, stores or repairs before dropped_before, which moves to the end '
-  'of the oldest chunk that is older than keep_crossings, is materialized and has no stale mark in it. Returns it; null: '
-  'nothing to drop, or not yet. Raises lock_not_available where others are at it.';
+  'of the oldest chunk that is older than keep_crossings, is materialized and has no stale mark in it, nor an event that is '
+  'held for it. Returns it; null: nothing to drop, or not yet. Raises lock_not_available where others are at it.';

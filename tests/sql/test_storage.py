@@ -400,6 +400,33 @@ async def test_what_is_not_aggregated_or_waits_for_repair_is_not_dropped(
     assert await connection.fetchval(chunks, SECOND_CHUNK) == 0
 
 
+async def test_a_drop_waits_for_events_that_are_held(
+    connection: asyncpg.Connection, database: Database, settings: Settings, spaces: tuple[int, int]
+) -> None:
+    a, _ = spaces
+    storage = Storage(database)
+    hold = (
+        "INSERT INTO occupancy.held_crossing (organization, dpu_id, time, direction, seq) "
+        "VALUES (1, '283', $1, 1, 7)"
+    )
+    dropped_before = "SELECT dropped_before FROM occupancy.horizon"
+    before = await net(connection, a, SECOND_CHUNK - MICROSECOND)
+    await connection.execute(
+        "UPDATE occupancy.storage SET keep_crossings = clock_timestamp() - $1::timestamptz", SECOND_CHUNK
+    )
+    await connection.execute(hold, SECOND_CHUNK - MICROSECOND)
+    never = await connection.fetchval(dropped_before)
+    await storage.run_once()
+    assert await connection.fetchval(dropped_before) == never
+    assert await Refresher(database, settings).run_once()
+    assert await connection.fetchval("SELECT count(*) FROM occupancy.rejected_event") == 0
+    # for the chunk that stays
+    await connection.execute(hold, SECOND_CHUNK)
+    await storage.run_once()
+    assert await connection.fetchval(dropped_before) == SECOND_CHUNK
+    assert await net(connection, a, SECOND_CHUNK - MICROSECOND) == before + 1
+
+
 async def test_a_clock_that_was_set_back_before_a_drop_stops_no_refresh(
     connection: asyncpg.Connection, database: Database, settings: Settings, spaces: tuple[int, int]
 ) -> None:
