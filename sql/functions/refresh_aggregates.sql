@@ -8,6 +8,8 @@ DECLARE
   budget interval := coalesce(config ->> 'budget', '30 days');
   due_after interval := coalesce(config ->> 'due_after', '0');
   more boolean;
+  -- Held events that are not stored by then are left to the next refresh: new buckets must not wait for all of them.
+  storing_until timestamptz := clock_timestamp() + INTERVAL '20 seconds';
 BEGIN
   -- No SET search_path here: a procedure that has one may not commit. Every name below is qualified.
   IF NOT occupancy.take_refresh(holder, due_after) THEN
@@ -16,13 +18,13 @@ BEGIN
   COMMIT;
   LOOP
     BEGIN
-      more := occupancy.store_held() > 0;
+      more := occupancy.store_held(holder) > 0;
     EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
       RAISE WARNING 'put off: storing held events: %', sqlerrm;
       more := false;
     END;
     COMMIT;
-    EXIT WHEN NOT more;
+    EXIT WHEN NOT more OR clock_timestamp() > storing_until;
   END LOOP;
   PERFORM occupancy.claim_stale(holder);
   COMMIT;

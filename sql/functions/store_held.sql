@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION occupancy.store_held() RETURNS bigint
+CREATE OR REPLACE FUNCTION occupancy.store_held(holder uuid) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -13,12 +13,16 @@ BEGIN
   IF NOT EXISTS (SELECT FROM occupancy.held_crossing) THEN
     RETURN 0;
   END IF;
+  PERFORM occupancy.hold_refresh(holder);
   PERFORM occupancy.lock_for_writing();
+  -- Asked for all that are held: what has to wait keeps nothing else waiting, however much it is.
+  busy := occupancy.enter_chunks(ARRAY(
+    SELECT DISTINCT public.time_bucket(INTERVAL '15 minutes', held.time) FROM occupancy.held_crossing AS held));
   ids := ARRAY(
-    SELECT oldest.id FROM occupancy.held_crossing AS oldest ORDER BY oldest.id LIMIT 1000 FOR UPDATE SKIP LOCKED);
-  busy := occupancy.enter_chunks(ARRAY(SELECT held.time FROM occupancy.held_crossing AS held WHERE held.id = ANY (ids)));
-  ids := ARRAY(
-    SELECT held.id FROM occupancy.held_crossing AS held WHERE held.id = ANY (ids) AND NOT held.time <@ busy);
+    SELECT held.id FROM occupancy.held_crossing AS held
+    WHERE NOT held.time <@ busy
+    ORDER BY held.id LIMIT 1000 FOR UPDATE SKIP LOCKED
+  );
   FOR part IN
     SELECT held.organization, array_agg(held.dpu_id ORDER BY held.id) AS dpu_ids,
       array_agg(held.time ORDER BY held.id) AS times, array_agg(held.direction ORDER BY held.id) AS directions,
@@ -53,10 +57,12 @@ BEGIN
     END;
   END LOOP;
   DELETE FROM occupancy.held_crossing AS held WHERE held.id = ANY (ids);
+  -- A long step must not end with its lease run out.
+  PERFORM occupancy.hold_refresh(holder);
   RETURN cardinality(ids);
 END
 $$;
 
-COMMENT ON FUNCTION occupancy.store_held() IS
-  'Stores at most 1,000 events of held_crossing whose chunks are free again, each as ingest_crossings does. Returns how '
-  'many it took: none, if there are none or all have to wait. Whoever refreshes does it first.';
+COMMENT ON FUNCTION occupancy.store_held(uuid) IS
+  'A step of a refresh, before the others: stores at most 1,000 events of held_crossing whose chunks are free again, each as '
+  'ingest_crossings does. Returns how many it took: none, if there are none or all have to wait.';

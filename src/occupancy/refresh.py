@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 
@@ -21,6 +22,9 @@ from occupancy.history.faults import naming
 from occupancy.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+# Seconds for held events in one refresh, as in the procedure: new buckets must not wait for all of them.
+_STORING_HELD = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Refresher:
             return False
         complete = False
         try:
-            await self._store_held()
+            await self._store_held(holder)
             await step("claim_stale", holder)
             await step("move_horizon", holder, self._settings.refresh_lag)
             try:
@@ -66,12 +70,12 @@ class Refresher:
             await step("end_refresh", holder, complete)
         return True
 
-    async def _store_held(self) -> None:
-        """Store what was held while a chunk was compressed, if that is over."""
+    async def _store_held(self, holder: UUID) -> None:
+        """Store what was held while a chunk was compressed, if that is over; what takes too long, the next time."""
+        end = time.monotonic() + _STORING_HELD
         try:
-            async with self._database.connection() as connection:
-                while await connection.fetchval("SELECT occupancy.store_held()", timeout=float("inf")):
-                    pass
+            while await self._database.step("store_held", holder) and time.monotonic() < end:
+                pass
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
             _log.warning("storing held events put off: %s", error)
 

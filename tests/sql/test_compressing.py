@@ -262,7 +262,7 @@ async def test_held_events_are_stored_once_the_chunk_is_compressed(
         async with database.connection() as connection, connection.transaction():
             result = await store(connection, 1, batch, Way(guesses=guesses, holds=True))
         assert (result.accepted, result.duplicates, result.rejected) == (5, 0, [])
-        assert await reader.fetchval("SELECT occupancy.store_held()") == 0
+        assert await store_held(reader) == 0
         # what is not held counts at once
         assert await reader.fetchval(COUNT, ROOM_A, later) == before[0] + 1
     assert (await Storage(database).state()).held == 4
@@ -272,7 +272,7 @@ async def test_held_events_are_stored_once_the_chunk_is_compressed(
     assert await both(reader, later) == (before[0] + 2, before[1] + 2)
     rejected = await reader.fetch("SELECT code, payload ->> 'dpu_id' AS dpu_id FROM occupancy.rejected_event")
     assert [tuple(row) for row in rejected] == [("unknown_dpu", "nobody")]
-    assert await reader.fetchval("SELECT occupancy.store_held()") == 0
+    assert await store_held(reader) == 0
 
 
 async def test_kafka_and_mqtt_go_on_past_an_event_for_a_chunk_that_is_being_compressed(
@@ -284,14 +284,14 @@ async def test_kafka_and_mqtt_go_on_past_an_event_for_a_chunk_that_is_being_comp
     keeper, reader, *_ = connections
     settings = Settings(refresh="off")
     offsets = Offsets("cluster", "group", "topic", "owner")
-    held = await offsets.claim(reader, [0])
+    claimed = await offsets.claim(reader, [0])
     times = [START + MINUTE, datetime.now(UTC)]
     values = [
         json.dumps({"dpu_id": "283", "timestamp": at.isoformat(), "direction": 1}).encode() for at in times
     ]
     batch = Batch(
         [Message("topic", 0, offset, None, value, None) for offset, value in enumerate(values)],
-        {0: Span(held[0].epoch, None, 2)},
+        {0: Span(claimed[0].epoch, None, 2)},
     )
     stored: list[Batch] = []
     writer = BatchWriter(database, settings, offsets, 1, None, stored.append)
@@ -303,13 +303,13 @@ async def test_kafka_and_mqtt_go_on_past_an_event_for_a_chunk_that_is_being_comp
         await writing
         assert stored == [batch]
         assert (await offsets.stored(reader, [0]))[0].next_offset == 2
-        assert await reader.fetchval("SELECT count(*) FROM occupancy.held_crossing") == 1
+        assert await held(reader) == 1
         async with Intake.open(native_url, settings, hold=True) as intake:
             assert (await intake.put(1, entries([START + 2 * MINUTE]))).accepted == 1
         async with Intake.open(native_url, settings) as intake:
             with pytest.raises(BeingCompressed):
                 await intake.put(1, entries([START + 3 * MINUTE]))
-    assert await reader.fetchval("SELECT occupancy.store_held()") == 2
+    assert await store_held(reader) == 2
     assert await both(reader, START + timedelta(hours=1)) == (3, 3)
 
 
@@ -322,12 +322,62 @@ async def test_a_held_event_that_the_database_refuses_keeps_no_other_waiting(
         "SELECT 1, '283', $1::timestamptz + i * INTERVAL '1 minute', i - 1, 7 FROM generate_series(0, 2) AS i",
         START,
     )
-    assert await keeper.fetchval("SELECT occupancy.store_held()") == 3
-    assert await keeper.fetchval("SELECT count(*) FROM occupancy.held_crossing") == 0
+    assert await store_held(keeper) == 3
+    assert await held(keeper) == 0
     assert await keeper.fetchval("SELECT count(*) FROM occupancy.crossing WHERE seq = 7") == 2
     row = await keeper.fetchrow("SELECT code, detail, payload FROM occupancy.rejected_event")
     assert row is not None
     assert (row["code"], row["detail"]) == ("unstorable", "the database refuses it: 23514")
+
+
+async def test_what_is_held_for_one_chunk_keeps_no_other_waiting(
+    connections: list[asyncpg.Connection],
+) -> None:
+    keeper, other, *_ = connections
+    chunk = await chunk_of(keeper, "crossing", START)
+    # more than a step takes
+    await hold(other, 1100, START)
+    await hold(other, 3, START + CHUNK)
+    async with compressing(keeper, chunk):
+        assert await store_held(other) == 3
+        assert await store_held(other) == 0
+        assert await held(other) == 1100
+    assert await store_held(other) == 1000
+
+
+async def test_storing_what_is_held_is_a_step_of_a_refresh(connections: list[asyncpg.Connection]) -> None:
+    keeper, *_ = connections
+    step = "SELECT occupancy.store_held($1)"
+    holder = uuid4()
+    assert await keeper.fetchval("SELECT occupancy.take_refresh($1, '0')", holder)
+    await keeper.execute("UPDATE occupancy.refresher SET held_until = clock_timestamp()")
+    await hold(keeper, 1, START)
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="another refresher"):
+        await keeper.fetchval(step, uuid4())
+    assert await held(keeper) == 1
+    assert await keeper.fetchval(step, holder) == 1
+    lease = "SELECT held_until > clock_timestamp() + INTERVAL '20 seconds' FROM occupancy.refresher"
+    assert await keeper.fetchval(lease)
+
+
+async def test_what_takes_long_to_store_is_left_to_the_next_refresh(
+    connections: list[asyncpg.Connection], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, *_ = connections
+    await hold(keeper, 2500, START)
+    monkeypatch.setattr("occupancy.refresh._STORING_HELD", 0.0)
+    assert await Refresher(database, Settings(refresh="off")).run_once()
+    assert await held(keeper) == 1500
+    text = (schema.sql_directory() / "functions" / "refresh_aggregates.sql").read_text()
+    assert text.count("INTERVAL '20 seconds'") == 1
+    await keeper.execute(text.replace("INTERVAL '20 seconds'", "INTERVAL '0'"))
+    await refresh(keeper)
+    assert await held(keeper) == 500
+    await keeper.execute(text)
+    # what is stored of it counts, and is aggregated
+    assert await both(keeper, START + CHUNK) == (42 + 2000, 42 + 2000)
+    await refresh(keeper)
+    assert await both(keeper, START + CHUNK) == (42 + 2500, 42 + 2500)
 
 
 # ------------------------------------------------------------------ readers
