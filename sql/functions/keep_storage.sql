@@ -29,7 +29,8 @@ BEGIN
   FOREACH chunk IN ARRAY due LOOP
     BEGIN
       PERFORM occupancy.compress_one(chunk);
-    EXCEPTION WHEN lock_not_available OR deadlock_detected OR serialization_failure OR undefined_table THEN
+    EXCEPTION WHEN lock_not_available OR deadlock_detected OR serialization_failure OR undefined_table
+      OR undefined_object THEN
       -- Somebody writes to it, or it is gone: the next run looks again.
       RAISE WARNING 'put off: compressing %: %', chunk, sqlerrm;
     END;

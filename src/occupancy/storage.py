@@ -27,6 +27,7 @@ _PUT_OFF = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.UndefinedTableError,
+    asyncpg.UndefinedObjectError,
 )
 # In this order: what a run drops was given up by the run before, so that no reader is left who counts on it.
 _STEPS = ("drop_crossings", "move_dropped_before", "delete_rejected")

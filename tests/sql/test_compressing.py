@@ -629,3 +629,27 @@ async def test_two_steps_at_a_time_say_so(connections: list[asyncpg.Connection],
     assert said
     assert all(line.startswith("put off: compressing _timescaledb_internal.") for line in said)
     assert all(line.endswith(": another step of the work on old data is being done") for line in said)
+
+
+async def test_a_chunk_that_has_gone_meanwhile_stops_nothing(
+    connections: list[asyncpg.Connection], database: Database
+) -> None:
+    keeper, *_ = connections
+    chunk = await chunk_of(keeper, "crossing", START)
+    # TimescaleDB says the same of what is no chunk and of one that was dropped after it was looked up.
+    due = """
+        CREATE OR REPLACE FUNCTION occupancy.chunks_to_compress() RETURNS SETOF regclass LANGUAGE sql AS
+        $$ SELECT unnest(ARRAY['occupancy.horizon', '%s'])::regclass $$
+    """
+    compressed = "SELECT compressed FROM occupancy.stored_chunks() WHERE chunk = $1::text::regclass"
+    await keeper.execute(due % chunk)
+    said: list[str] = []
+    await Storage(database).run_once(report=said.append)
+    assert [line.splitlines()[0] for line in said] == [
+        "put off: compressing occupancy.horizon: chunk not found",
+        f"compressed {chunk}",
+    ]
+    chunk = await chunk_of(keeper, "crossing", START + CHUNK)
+    await keeper.execute(due % chunk)
+    await keeper.execute("CALL occupancy.keep_storage()")
+    assert await keeper.fetchval(compressed, chunk)
