@@ -193,5 +193,5 @@ CREATE TABLE occupancy.held_crossing (
 );
 
 COMMENT ON TABLE occupancy.held_crossing IS
-  'Events of Kafka and MQTT whose chunk is being compressed: not stored yet, and not counted. A part of the log from which '
-  'they come, for as long as that takes.';
+  'Events of Kafka, MQTT and replay-rejected whose chunk somebody else holds, such as a compression: not stored yet, and '
+  'not counted. A part of where they come from, for as long as that takes.';

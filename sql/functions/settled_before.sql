@@ -7,4 +7,5 @@ AS $$
 $$;
 
 COMMENT ON FUNCTION occupancy.settled_before() IS
-  'No chunk is compressed that holds later instants than this, by the policy or by hand: what is has been over for a while.';
+  'No chunk is expected to be compressed that holds later instants than this: by the policy none is, by hand nothing keeps '
+  'anybody from it.';
