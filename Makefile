@@ -31,7 +31,7 @@ migrate: setup ## Bring the database of OCCUPANCY_DATABASE_URL (or the embedded 
 	$(BIN)/occupancy migrate
 
 test: setup ## Run the tests; those for OCCUPANCY_TEST_DATABASE_URL only where it is set
-	$(BIN)/pytest --numprocesses 2 --dist worksteal
+	$(BIN)/pytest --numprocesses 3 --dist worksteal
 
 tools: setup .venv-tools/ready ## Run psql, DuckDB, pandas and dbt on OCCUPANCY_TEST_DATABASE_URL
 	$(BIN)/pytest tests/tools

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -110,12 +111,12 @@ def _owner(folder: Path) -> str | None:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on, 5440 or above."""
-    for port in range(5440, 5540):
+    """A port of loopback that nobody listens on, any of 20,000: other processes of the tests look for one too."""
+    for port in random.sample(range(5440, 25440), 100):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port
-    raise RuntimeError("no free port from 5440 to 5539")
+    raise RuntimeError("no free port")
 
 
 async def until(is_so: Callable[[], Awaitable[object]], seconds: float = _PATIENCE) -> None:
