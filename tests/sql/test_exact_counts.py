@@ -78,9 +78,6 @@ _MUTATIONS = {
     "late events leave no mark": Mutation(
         "ingest_crossings", "WHERE stored.time < late_before", "WHERE stored.time < '-infinity'"
     ),
-    "late events that are all new leave no mark": Mutation(
-        "ingest_new_crossings", "WHERE given.time < late_before;", "WHERE given.time < '-infinity';"
-    ),
     "a changed effect leaves no mark": Mutation(
         "apply_effects", "tstzrange(kept_since, NULL))) AS span;", "tstzrange(kept_since, NULL))) AS span WHERE false;"
     ),
@@ -97,11 +94,6 @@ _MUTATIONS = {
     ),
     "writers use an older horizon": Mutation(
         "ingest_crossings",
-        "SELECT horizon.write_before, ",
-        "SELECT horizon.write_before - INTERVAL '1 day', ",
-    ),
-    "writers of what is new use an older horizon": Mutation(
-        "ingest_new_crossings",
         "SELECT horizon.write_before, ",
         "SELECT horizon.write_before - INTERVAL '1 day', ",
     ),
@@ -143,9 +135,6 @@ _MUTATIONS = {
         "SET timescaledb.enable_dml_decompression = off",
     ),
     # retention
-    "an event from before a drop is stored as new": Mutation(
-        "ingest_new_crossings", "WHERE given.time >= kept_since", "", drops=True
-    ),
     "an event from before a drop is stored": Mutation(
         "ingest_crossings", " AND event.time >= kept_since", "", drops=True
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import UTC, datetime, timedelta
+from time import time
 
 import asyncpg
 import pytest
@@ -14,7 +15,8 @@ from occupancy.ingest.way import Way
 from occupancy.parse import Events, Parsed
 from tests.sql.building import two_rooms
 
-START = datetime(2026, 1, 10, tzinfo=UTC)
+# Of today: what is a day old is looked at one by one. The start of a quarter of an hour.
+START = datetime.fromtimestamp(time() // 900 * 900, UTC) - timedelta(hours=3)
 HORIZON = START + timedelta(hours=1)
 Event = tuple[str, datetime, int, int]
 
